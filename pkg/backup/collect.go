@@ -1,0 +1,49 @@
+package backup
+
+import (
+	"context"
+	"time"
+
+	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/secret"
+)
+
+// Order is all a collector needs to fetch one device's export.
+type Order struct {
+	Device     device.Device
+	Credential secret.Credential
+	HostKey    *device.HostKey // nil: not known yet
+
+	// Trust is called with an unknown host key after the login succeeded and before the export. An error ends the attempt.
+	Trust func(ctx context.Context, key device.HostKey) error
+	// Trace, where set, hears of each step as it ends.
+	Trace func(Step)
+
+	Version   string   // the RouterOS version last seen; "": unknown
+	LastBytes int      // size of the last good export; 0: none
+	SeenGaps  []string // menus that the last attempt's export could not print
+	KnownGaps []string // menus that the last good export could not print
+}
+
+// Step is one part of a collection: dial, handshake, login, export, prove, normalize.
+type Step struct {
+	Name   string
+	Took   time.Duration
+	Detail string // what was seen, in words, without secrets
+}
+
+// Export is what a collector brought back. After a failure it is filled as far as it was known.
+type Export struct {
+	Started       time.Time // when the command was sent
+	Raw           []byte    // the text as printed, without the marker line; not valid after Release
+	Normal        []byte    // the normal form; not valid after Release
+	Digest        string    // sha256 of Normal, lower-case hex
+	Normalization int
+	Version       string
+	Identity      string
+	Model         string
+	SerialNumber  string
+	KnownGaps     []string
+	SeenGaps      []string
+	Release       func() // gives the buffers back; never nil after success
+}

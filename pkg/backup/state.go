@@ -1,0 +1,134 @@
+package backup
+
+import (
+	"time"
+
+	"github.com/confhaul/confhaul/pkg/fault"
+)
+
+// State is what is known of one device's backups (KV bucket state, key <site>.<device>). Only workers write it, by
+// compare-and-set; schedulers and people read it.
+type State struct {
+	V int `json:"v"`
+
+	// The last proven export.
+	GoodStarted   time.Time `json:"good_started,omitzero"` // when it began; a slot at or before this is done
+	GoodAt        time.Time `json:"good_at,omitzero"`      // when it was stored on the stream
+	Digest        string    `json:"digest,omitempty"`
+	Normalization int       `json:"normalization_version,omitempty"`
+	SnapshotSeq   uint64    `json:"snapshot_seq,omitempty"` // stream sequence of the device's last snapshot
+	Version       string    `json:"routeros_version,omitempty"`
+	Identity      string    `json:"identity,omitempty"`
+	Bytes         int       `json:"bytes,omitempty"`
+	KnownGaps     []string  `json:"known_gaps,omitempty"`
+
+	// The last attempt, good or not.
+	Attempt         string     `json:"attempt,omitempty"`
+	AttemptStarted  time.Time  `json:"attempt_started,omitzero"`
+	AttemptEnded    time.Time  `json:"attempt_ended,omitzero"`
+	AttemptRevision uint64     `json:"attempt_revision,omitempty"` // KV revision of its running mark: what began before a request is below the request's
+	Result          Result     `json:"result,omitempty"`
+	Kind            fault.Kind `json:"kind,omitempty"`
+	Reason          string     `json:"reason,omitempty"`
+	Worker          string     `json:"worker,omitempty"`
+	SeenGaps        []string   `json:"seen_gaps,omitempty"` // menus its export could not print; the same ones twice are a known gap
+
+	// What keeps or spurs the next one.
+	LastDial  time.Time `json:"last_dial,omitzero"`
+	Failures  int       `json:"failures,omitempty"`    // in a row, counted ones only
+	NextAt    time.Time `json:"next_at,omitzero"`      // not before, after a counted failure
+	SettledAt time.Time `json:"settled_at,omitzero"`   // slots at or before this are given up until the next one
+	Lost      int       `json:"lost_leases,omitempty"` // in a row
+	Running   *Running  `json:"running,omitempty"`
+	Block     *Block    `json:"block,omitempty"`
+}
+
+// StateVersion is the V that this binary writes.
+const StateVersion = 1
+
+// Running marks that a worker has a session to the device. It counts until Until, which the worker keeps moving.
+type Running struct {
+	Attempt string    `json:"attempt"`
+	Worker  string    `json:"worker"`
+	Started time.Time `json:"started"`
+	Until   time.Time `json:"until"`
+	Dialled bool      `json:"dialled"` // a lost lease after this waits for the router's sake
+}
+
+// Live says whether the mark still counts at now.
+func (r *Running) Live(now time.Time) bool { return r != nil && now.Before(r.Until) }
+
+// Block keeps a device from being dialled until somebody or something lifts it.
+type Block struct {
+	Kind              fault.Kind `json:"kind"`
+	Reason            string     `json:"reason"`
+	At                time.Time  `json:"at"`
+	CredentialVersion string     `json:"credential_version,omitempty"` // the refused one; another version lifts the block
+}
+
+// Result is how an attempt ended.
+type Result string
+
+// The results.
+const (
+	ResultChanged   Result = "changed"   // a snapshot was published
+	ResultUnchanged Result = "unchanged" // proven, and equal to the last one
+	ResultFailed    Result = "failed"
+	ResultBlocked   Result = "blocked"
+)
+
+// Good says whether the attempt ended with a proven export.
+func (r Result) Good() bool { return r == ResultChanged || r == ResultUnchanged }
+
+// Status is the one word an operator gets for a device.
+type Status string
+
+// The statuses.
+const (
+	StatusOK      Status = "ok"      // the last attempt gave a proven export
+	StatusFailing Status = "failing" // the last attempt failed; it will be tried again
+	StatusBlocked Status = "blocked" // nothing happens until the block is lifted
+	StatusPending Status = "pending" // never attempted
+)
+
+// Status derives the word from the state.
+func (s State) Status() Status {
+	switch {
+	case s.Block != nil:
+		return StatusBlocked
+	case s.Result == "":
+		return StatusPending
+	case s.Result.Good():
+		return StatusOK
+	}
+	return StatusFailing
+}
+
+// Done says whether slot needs no further attempt: a proven export began at or after it, or it was given up.
+func (s State) Done(slot int64) bool {
+	t := time.Unix(slot, 0)
+	return !s.GoodStarted.Before(t) || !s.SettledAt.Before(t)
+}
+
+// Request asks for a backup of one device now (KV bucket requests). An attempt whose running mark has a higher state
+// revision than Since serves it.
+type Request struct {
+	ID    string    `json:"id"`
+	Since uint64    `json:"since_revision"` // the device's state revision when it was made; 0: there was none
+	Force bool      `json:"force,omitempty"`
+	By    string    `json:"by"`
+	At    time.Time `json:"at"`
+}
+
+// ServedBy says whether the last ended attempt began after the request.
+func (r Request) ServedBy(s State) bool { return s.AttemptRevision > r.Since }
+
+// Breaker is the fleet-wide record of one credential version (KV bucket credentials). Nothing acts on it yet; the schema
+// stands from the first day because later binaries share the bucket with this one.
+type Breaker struct {
+	Refusals    int       `json:"refusals"` // in a row, on different devices, with no success between
+	Since       time.Time `json:"since,omitzero"`
+	PausedUntil time.Time `json:"paused_until,omitzero"`
+	Trials      int       `json:"trials,omitempty"`
+	LastOpened  string    `json:"last_opened,omitempty"` // key of a device that this version opened
+}

@@ -1,0 +1,84 @@
+// Package secret holds values that must never be printed: in any verb, log record or encoding they read <redacted>.
+package secret
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+)
+
+const redacted = "<redacted>"
+
+// Text is a secret string. The zero value is an empty secret. Only Reveal gives the value.
+type Text struct{ value string }
+
+// New wraps a value.
+func New(value string) Text { return Text{value} }
+
+// Reveal returns the value. Call it only where the value is used, never where it could be kept or printed.
+func (t Text) Reveal() string { return t.value }
+
+// Empty says whether there is no secret.
+func (t Text) Empty() bool { return t.value == "" }
+
+// Format prints <redacted> for every verb and flag.
+func (t Text) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// String is <redacted>.
+func (t Text) String() string { return redacted }
+
+// LogValue is <redacted>.
+func (t Text) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText is <redacted>; it covers JSON, YAML keys and every encoder that asks for text.
+func (t Text) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// MarshalYAML is <redacted>.
+func (t Text) MarshalYAML() (any, error) { return redacted, nil }
+
+// UnmarshalText takes the value, so that a settings file can hold one.
+func (t *Text) UnmarshalText(b []byte) error {
+	t.value = string(b)
+	return nil
+}
+
+// URL is the address of a server that may carry a user and password; it prints without them.
+type URL struct{ value string }
+
+// NewURL wraps an address such as redis://user:password@host:6379/0.
+func NewURL(value string) URL { return URL{value} }
+
+// Reveal returns the address with user and password.
+func (u URL) Reveal() string { return u.value }
+
+// String is the address without user and password.
+func (u URL) String() string {
+	p, err := url.Parse(u.value)
+	if err != nil || p.Host == "" {
+		if err == nil && p.User == nil && p.Opaque == "" {
+			return u.value
+		}
+		return redacted
+	}
+	p.User, p.RawQuery = nil, ""
+	return p.String()
+}
+
+// Format prints the address without user and password for every verb.
+func (u URL) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, u.String()) }
+
+// LogValue is the address without user and password.
+func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
+
+// MarshalText is the address without user and password.
+func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// MarshalYAML is the address without user and password.
+func (u URL) MarshalYAML() (any, error) { return u.String(), nil }
+
+// UnmarshalText takes the address.
+func (u *URL) UnmarshalText(b []byte) error {
+	u.value = string(b)
+	return nil
+}
