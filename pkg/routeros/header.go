@@ -1,0 +1,117 @@
+package routeros
+
+import (
+	"bytes"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Keys of a header's lines. The version stands in its first line and has no key of its own there.
+const (
+	versionKey  = "version"
+	softwareKey = "software id"
+	systemKey   = "system id" // takes the place of the software id on virtual machines
+	modelKey    = "model"
+	serialKey   = "serial number"
+)
+
+// maxField bounds each field that is read from an export, in bytes.
+const maxField = 256
+
+func headerKey(name string) bool {
+	return name == softwareKey || name == systemKey || name == modelKey || name == serialKey
+}
+
+// headerVersion is the version that a header's first line names, "" where line is none. Between # and by stands a date, whose
+// shape differs over releases, or nothing.
+func headerVersion(line []byte) string {
+	date, version, ok := bytes.Cut(line, []byte("by RouterOS "))
+	if !ok || !bytes.HasPrefix(date, []byte("# ")) || bytes.IndexByte(date, '=') >= 0 || len(version) == 0 || !digit(version[0]) {
+		return ""
+	}
+	if at := bytes.IndexAny(version, blanks); at >= 0 {
+		version = version[:at]
+	}
+	return clean(string(version))
+}
+
+// cutIdentityMenu cuts the path of the identity's menu off line.
+func cutIdentityMenu(line []byte) (rest []byte, ok bool) {
+	for _, path := range []string{"/system identity", "/system/identity"} {
+		if rest, ok = bytes.CutPrefix(line, []byte(path)); ok && (len(bytes.Trim(rest, blanks)) == 0 || rest[0] == ' ') {
+			return rest, true
+		}
+	}
+	return nil, false
+}
+
+// identityName reads the name out of the logical line that sets it.
+func identityName(line []byte) string {
+	if len(line) > maxIdentityLine {
+		return ""
+	}
+	_, value, ok := strings.Cut(string(Normalize(nil, line)), " name=")
+	if !ok {
+		return ""
+	}
+	value = strings.TrimSuffix(value, "\n")
+	if quoted, ok := strings.CutPrefix(value, `"`); ok {
+		return clean(unescape(quoted))
+	}
+	value, _, _ = strings.Cut(value, " ")
+	return clean(value)
+}
+
+// unescape reads a quoted value up to its closing quote.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s) && s[i] != '"'; i++ {
+		if s[i] != '\\' || i+1 == len(s) {
+			b.WriteByte(s[i])
+			continue
+		}
+		i++
+		if high, ok := hexDigit(s[i]); ok && i+1 < len(s) {
+			if low, ok := hexDigit(s[i+1]); ok {
+				b.WriteByte(high<<4 | low)
+				i++
+				continue
+			}
+		}
+		switch s[i] {
+		case '_', 'n', 'r', 't', 'a', 'b', 'f', 'v':
+			b.WriteByte(' ')
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+// hexDigit reads one digit of an escaped byte; RouterOS writes them in upper case and means something else by lower case.
+func hexDigit(c byte) (byte, bool) {
+	switch {
+	case digit(c):
+		return c - '0', true
+	case c >= 'A' && c <= 'F':
+		return c - 'A' + 10, true
+	}
+	return 0, false
+}
+
+// clean makes a field fit to be shown and stored: valid UTF-8, printable, at most maxField bytes.
+func clean(s string) string {
+	s = s[:min(len(s), maxField)]
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(s, string(utf8.RuneError)))
+	for len(s) > maxField {
+		_, size := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-size]
+	}
+	return s
+}

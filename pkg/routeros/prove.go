@@ -1,0 +1,160 @@
+package routeros
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/confhaul/confhaul/pkg/fault"
+)
+
+// The values of Verdict.Proof.
+const (
+	ProofMarker = "marker" // the end marker was the last line
+	ProofNone   = "none"
+)
+
+// Verdict says whether an export is whole, and what it says of its router. The fields are filled as far as they were found,
+// whatever the verdict.
+type Verdict struct {
+	Complete bool
+	Kind     fault.Kind // "" when complete; otherwise Incomplete, Rejected or Permission
+	Reason   string     // for an operator: what was seen and what to do; "" when complete
+	Proof    string     // ProofMarker or ProofNone
+
+	// Refetch, where not 0, says that the router is of another major version than it was asked as: discard the text and ask
+	// again, once, as this one. The text is not complete then.
+	Refetch int
+
+	Version, SoftwareID, Model, SerialNumber string // of the header
+	Identity                                 string // "" where the router has its default
+
+	Gaps []Gap  // menus that the router could not export, at most 1000, in the order of the text
+	Text []byte // the export without the marker line; part of the output
+}
+
+// Gap is a menu that the router could not export.
+type Gap struct {
+	Menu    string // as the router wrote it
+	Timeout bool   // the menu did not answer; otherwise it may never do, for lack of hardware or a package
+}
+
+// Prove judges the output of Command(w, marker). standing are the menus that earlier exports of the router lacked too. An
+// empty marker judges a text without one, such as a saved file; then it may be complete with Proof none.
+func Prove(output []byte, marker string, w Want, standing []string) Verdict {
+	text, marked := cutMarker(output, marker)
+	s := look(text)
+	v := Verdict{
+		Proof:        ProofNone,
+		Version:      s.header[versionKey],
+		SoftwareID:   s.header[softwareKey],
+		Model:        s.header[modelKey],
+		SerialNumber: s.header[serialKey],
+		Identity:     identityName(s.identity),
+		Gaps:         s.gaps[:min(len(s.gaps), maxGaps)],
+		Text:         text,
+	}
+	if v.SoftwareID == "" {
+		v.SoftwareID = s.header[systemKey]
+	}
+	if marked {
+		v.Proof = ProofMarker
+	}
+	v.Refetch = w.refetch(v.Version, s.offence == refusal && bytes.HasPrefix(s.text, []byte(optionUnknown)))
+	v.Kind, v.Reason = judge(s, v, len(output), marker, standing)
+	v.Complete = v.Kind == ""
+	return v
+}
+
+// cutMarker takes the last line that is not empty off, where it is the marker.
+func cutMarker(output []byte, marker string) (text []byte, marked bool) {
+	if marker == "" {
+		return output[:len(output):len(output)], false
+	}
+	last := bytes.TrimRight(output, blanks+"\r\n")
+	start := bytes.LastIndexByte(last, '\n') + 1
+	if string(last[start:]) != marker {
+		return output[:len(output):len(output)], false
+	}
+	return output[:start:start], true
+}
+
+// judge goes from what explains most to what explains least: a refused command has no marker either.
+func judge(s *survey, v Verdict, size int, marker string, standing []string) (fault.Kind, string) {
+	if len(bytes.TrimSpace(v.Text)) == 0 {
+		return fault.Incomplete, "the router sent no export; check that its user has policy=ssh,read,sensitive and try the command by hand"
+	}
+	if s.offence != none && (s.offence != unknown || s.ended || v.Version == "") {
+		return s.explain(v, marker)
+	}
+	if v.Refetch != 0 {
+		return fault.Incomplete, fmt.Sprintf("the router runs RouterOS %s but was asked in the form of another major version, which gets "+
+			"the secrets wrong; ask again as RouterOS %d", v.Version, v.Refetch)
+	}
+	if marker != "" && v.Proof != ProofMarker {
+		return fault.Incomplete, fmt.Sprintf("output ended after %d bytes, in line %d, without the end marker: likely cut by the router's "+
+			"SSH server, which does so with long exports on slow paths", size, s.lines)
+	}
+	switch {
+	case v.Version == "":
+		return fault.Incomplete, `no header "# <date> by RouterOS <version>" before the first menu: the beginning is missing, or this is no export`
+	case s.menus == 0:
+		return fault.Incomplete, "a header but no menu follows: the export ended before the first menu"
+	case s.broken:
+		return fault.Incomplete, fmt.Sprintf("the export ends inside line %d: its end is missing", s.lines)
+	}
+	return judgeGaps(s, standing)
+}
+
+// explain words the offence.
+func (s *survey) explain(v Verdict, marker string) (fault.Kind, string) {
+	at := fmt.Sprintf("line %d: ", s.line)
+	said := at + "the router answered " + quote(s.text)
+	switch s.offence {
+	case permission:
+		return fault.Permission, said + ": the router's user lacks a policy; give its group policy=ssh,read,sensitive"
+	case refusal:
+		if v.Refetch != 0 {
+			return fault.Rejected, fmt.Sprintf("%s: this release does not know the export option; ask again as RouterOS %d", said, v.Refetch)
+		}
+		where := " instead of an export"
+		if v.Version != "" {
+			where = " within the export"
+		}
+		return fault.Rejected, said + where + "; try the command by hand in an SSH session of the same user"
+	case interrupt:
+		return fault.Incomplete, at + "the router says that the export was interrupted: the rest is missing"
+	case prompt:
+		return fault.Incomplete, at + "a console prompt among the export: this is an interactive session, not the answer to a command"
+	case login:
+		return fault.Incomplete, at + "the text of a login screen, " + quote(s.text) + ": log in by hand once with this user and answer it"
+	}
+	switch {
+	case marker != "" && string(s.text) == marker:
+		return fault.Incomplete, at + "more text after the end marker: something else wrote into the session"
+	case bytes.ContainsAny(s.text, `="`): // configuration, perhaps the tail of a secret
+		return fault.Incomplete, at + "an item without its menu, or a part of one: text before it is missing"
+	}
+	return fault.Incomplete, at + quote(s.text) + " is neither a menu, an item nor a comment: not the text of an export"
+}
+
+func judgeGaps(s *survey, standing []string) (fault.Kind, string) {
+	if len(s.gaps) > maxGaps {
+		return fault.Incomplete, fmt.Sprintf("the router could not export more than %d menus: restart it", maxGaps)
+	}
+	fresh := -1
+	for i, g := range s.gaps {
+		if g.Timeout {
+			return fault.Incomplete, fmt.Sprintf("line %d: menu %s did not answer in time and is missing; if it stays so, the menu hangs on "+
+				"the router: restart or upgrade it", s.gapLines[i], g.Menu)
+		}
+		if fresh < 0 && !slices.ContainsFunc(standing, func(menu string) bool { return sameMenu(menu, g.Menu) }) {
+			fresh = i
+		}
+	}
+	if fresh >= 0 {
+		return fault.Incomplete, fmt.Sprintf("line %d: the router could not export menu %s: seen for the first time, it is accepted as a "+
+			"known gap if the next export has it too", s.gapLines[fresh], s.gaps[fresh].Menu)
+	}
+	return "", ""
+}
