@@ -1,0 +1,141 @@
+// Package routersim is a simulated fleet: RouterOS-like SSH servers in one process, with faults to order. It shares no
+// code with what reads exports, so that it can be the second opinion in tests.
+package routersim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/secret"
+)
+
+// Defaults of Options that are left out.
+const (
+	DefaultListen   = "127.0.0.1"
+	DefaultIDPrefix = "router-"
+)
+
+// Options say what fleet to start.
+type Options struct {
+	Devices  int      // at least 1
+	Seed     uint64   // the same seed and options give the same routers, keys and configurations
+	Listen   string   // address without port; each router takes a free port
+	IDPrefix string   // ids are the prefix and a number of four digits or more, from 0001
+	Sites    []string // dealt round robin; {"default"} if none
+	Username string
+	Password secret.Text // while it is empty every password is refused
+	Versions []string    // dealt round robin out of Versions; if none, router 1 has 6.49.18 and the seed deals the others
+	Size     int         // bytes that each export is filled up to; 0: drawn, mostly 4 to 15 KB and some 20 to 120 KB
+}
+
+// Fleet is a number of running routers.
+type Fleet struct {
+	routers []*Router
+	byID    map[string]*Router
+	log     *sessionLog
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	running sync.WaitGroup // accept loops and connections
+}
+
+var errClosed = errors.New("the fleet is closed")
+
+// Start brings every router up. The fleet stops when ctx ends; Close waits for that.
+func Start(ctx context.Context, o Options) (*Fleet, error) {
+	o = o.withDefaults()
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("start fleet: %w", err)
+	}
+	f := &Fleet{byID: make(map[string]*Router, o.Devices), log: newSessionLog()}
+	f.ctx, f.cancel = context.WithCancelCause(ctx)
+	for n := 1; n <= o.Devices; n++ {
+		r := newRouter(f, o, newProfile(o, n))
+		f.routers = append(f.routers, r)
+		f.byID[r.profile.id] = r
+		if err := r.SetDown(false); err != nil {
+			return nil, errors.Join(fmt.Errorf("start fleet: %w", err), f.Close())
+		}
+	}
+	return f, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Listen == "" {
+		o.Listen = DefaultListen
+	}
+	if o.IDPrefix == "" {
+		o.IDPrefix = DefaultIDPrefix
+	}
+	if len(o.Sites) == 0 {
+		o.Sites = []string{device.DefaultSite}
+	}
+	return o
+}
+
+func (o Options) check() error {
+	if o.Devices < 1 {
+		return fmt.Errorf("%d devices: use at least 1", o.Devices)
+	}
+	if o.Username == "" {
+		return errors.New("no username")
+	}
+	if err := device.CheckID(fmt.Sprintf("%s%04d", o.IDPrefix, o.Devices)); err != nil {
+		return err
+	}
+	for _, s := range o.Sites {
+		if err := device.CheckSite(s); err != nil {
+			return err
+		}
+	}
+	for _, v := range o.Versions {
+		if !slices.Contains(Versions(), v) {
+			return fmt.Errorf("version %q is not simulated: use some of %q", v, Versions())
+		}
+	}
+	return nil
+}
+
+// Close stops every router, closes its connections and waits until nothing of the fleet runs any more.
+func (f *Fleet) Close() error {
+	f.cancel(errClosed)
+	var errs []error
+	for _, r := range f.routers {
+		errs = append(errs, r.retire())
+	}
+	f.running.Wait()
+	return errors.Join(errs...)
+}
+
+// Routers lists the routers in the order of their ids.
+func (f *Fleet) Routers() []*Router { return slices.Clone(f.routers) }
+
+// Router returns the router with the id, or nil.
+func (f *Fleet) Router(id string) *Router { return f.byID[id] }
+
+// Devices is the fleet as an inventory has it, every device with the named credential.
+func (f *Fleet) Devices(credential string) []device.Device {
+	out := make([]device.Device, 0, len(f.routers))
+	for _, r := range f.routers {
+		out = append(out, device.Device{
+			ID: r.ID(), Name: r.Identity(), Address: r.Address(), Port: r.Port(), Site: r.profile.site,
+			Tenant: device.DefaultTenant, Platform: device.DefaultPlatform, Credential: credential, Enabled: true,
+		})
+	}
+	return out
+}
+
+// Sessions lists the connections to the fleet so far in the order in which they began: the open ones and the latest
+// 18,000 or more of the others.
+func (f *Fleet) Sessions() []Session {
+	s, _ := f.log.snapshot()
+	return s
+}
+
+// WaitSessions returns when the sessions satisfy enough, which is asked now and after every change, or with ctx's error.
+func (f *Fleet) WaitSessions(ctx context.Context, enough func([]Session) bool) error {
+	return f.log.wait(ctx, enough)
+}

@@ -1,0 +1,124 @@
+package routersim
+
+import (
+	"fmt"
+	"strings"
+)
+
+// RouterOS prints an export at most 79 columns wide where it has no terminal, whatever the client asks for.
+const (
+	wrapWidth  = 79            // with the backslash
+	unitRoom   = wrapWidth - 2 // without the space and the backslash that may follow
+	wrapIndent = "    "
+	lineEnd    = "\r\n"
+)
+
+// wrapper writes one command over as many physical lines as it needs.
+type wrapper struct {
+	b   *strings.Builder
+	col int
+}
+
+// wrapCommand writes the words of one command, each plain or name=value with the value already quoted, and ends the line.
+func wrapCommand(b *strings.Builder, words []string) {
+	w := wrapper{b: b}
+	for i, word := range words {
+		last := i == len(words)-1
+		name, value, pair := strings.Cut(word, "=")
+		if !pair {
+			w.unit(word, last)
+			continue
+		}
+		w.unit(name+"=", false)
+		w.value(value, last)
+	}
+	b.WriteString(lineEnd)
+}
+
+// unit writes text that is never split. The space that follows it comes on top of the room, as RouterOS breaks after a space.
+func (w *wrapper) unit(text string, last bool) {
+	if w.col > 0 && w.col+len(text) > unitRoom {
+		w.breakLine()
+	}
+	w.write(text)
+	if !last && !strings.HasSuffix(text, "=") {
+		w.write(" ")
+	}
+}
+
+// value writes a value. A quoted one that no line can hold starts where it stands and is cut mid word.
+func (w *wrapper) value(text string, last bool) {
+	fits := len(wrapIndent)+len(text) <= unitRoom && !strings.Contains(text, `\n`)
+	if fits || !strings.HasPrefix(text, `"`) {
+		w.unit(text, last)
+		return
+	}
+	body := strings.TrimSuffix(text, `"`)
+	for len(body) > 0 {
+		a := atom(body)
+		body = body[len(a):]
+		if a == `\n` || w.col+len(a) > wrapWidth-1 {
+			w.breakLine()
+			if a == " " {
+				a = `\_` // or it would be lost among the indent
+			}
+		}
+		w.write(a)
+	}
+	w.unit(`"`, last)
+}
+
+func (w *wrapper) breakLine() {
+	w.b.WriteString(`\` + lineEnd + wrapIndent)
+	w.col = len(wrapIndent)
+}
+
+func (w *wrapper) write(s string) {
+	w.b.WriteString(s)
+	w.col += len(s)
+}
+
+// atom is the first character of a quoted string, an escape counting as one.
+func atom(s string) string {
+	switch {
+	case s[0] != '\\' || len(s) == 1:
+		return s[:1]
+	case len(s) > 2 && isHex(s[1]) && isHex(s[2]):
+		return s[:3]
+	}
+	return s[:2]
+}
+
+func isHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' }
+
+// quote writes a value as an export prints it: bare where it can be, else in quotes with escapes.
+func quote(v string, v6 bool) string {
+	if v != "" && len(v) <= unitRoom-len(wrapIndent) && !strings.ContainsFunc(v, needsQuote) {
+		return v
+	}
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := range len(v) {
+		switch c := v[i]; {
+		case c == '"', c == '\\', c == '$', c == '?' && v6:
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c == '\r':
+			b.WriteString(`\r`)
+		case c == '\n':
+			b.WriteString(`\n`)
+		case c == '\t':
+			b.WriteString(`\t`)
+		case c < ' ' || c > '~':
+			fmt.Fprintf(&b, `\%02X`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+func needsQuote(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._/:,!+*@", r))
+}
