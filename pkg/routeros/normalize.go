@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"unicode/utf8"
 )
 
 // NormalizationVersion is the version of the normal form that Normalize makes. Digests compare only within one version.
@@ -19,6 +20,8 @@ import (
 //   - Blank lines go.
 //   - Volatile lines go, see below.
 //   - Every line ends in one LF. A text without lines is empty.
+//   - Bytes that are not UTF-8 become \XX in upper-case hex, RouterOS' own notation for them: events are JSON, which would
+//     replace them without a word.
 //
 // Volatile, and nothing else:
 //
@@ -33,7 +36,7 @@ import (
 const NormalizationVersion = 1
 
 // Normalize appends the normal form of text to dst, which must not overlap it. Twice equals once. The time is linear, and
-// the result is at most one byte longer than text.
+// the result is at most one byte longer than text, and two more for each byte that is not UTF-8.
 func Normalize(dst, text []byte) []byte {
 	n := normalizer{out: slices.Grow(dst, len(text)+1), line: len(dst)}
 	r := reader{rest: text}
@@ -56,7 +59,25 @@ func Normalize(dst, text []byte) []byte {
 	}
 	n.endLine() // a text may break off
 	n.endMenu()
+	if normal := n.out[len(dst):]; !utf8.Valid(normal) {
+		return escapeInvalid(slices.Clone(n.out[:len(dst)]), normal)
+	}
 	return n.out
+}
+
+// escapeInvalid appends s to dst with every byte that is not part of a UTF-8 character as \XX.
+func escapeInvalid(dst, s []byte) []byte {
+	const hexDigits = "0123456789ABCDEF"
+	for len(s) > 0 {
+		r, size := utf8.DecodeRune(s)
+		if r == utf8.RuneError && size == 1 {
+			dst = append(dst, '\\', hexDigits[s[0]>>4], hexDigits[s[0]&15])
+		} else {
+			dst = append(dst, s[:size]...)
+		}
+		s = s[size:]
+	}
+	return dst
 }
 
 // Digest is the lower-case hex sha256 of a normal form.

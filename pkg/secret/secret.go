@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"strings"
 )
 
 const redacted = "<redacted>"
@@ -52,16 +53,22 @@ func NewURL(value string) URL { return URL{value} }
 // Reveal returns the address with user and password.
 func (u URL) Reveal() string { return u.value }
 
-// String is the address without user and password.
+// String is the address, or the several with commas between them, without user and password.
 func (u URL) String() string {
-	p, err := url.Parse(u.value)
-	if err != nil || p.Host == "" {
-		if err == nil && p.User == nil && p.Opaque == "" {
-			return u.value
-		}
+	parts := strings.Split(u.value, ",")
+	for i, part := range parts {
+		parts[i] = withoutUser(part)
+	}
+	return strings.Join(parts, ",")
+}
+
+func withoutUser(address string) string {
+	p, err := url.Parse(strings.TrimSpace(address))
+	switch {
+	case err != nil, p.Opaque != "", p.Host == "" && strings.Contains(address, "@"):
 		return redacted
 	}
-	p.User, p.RawQuery = nil, ""
+	p.User, p.RawQuery, p.Fragment = nil, "", ""
 	return p.String()
 }
 
