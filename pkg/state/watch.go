@@ -1,0 +1,99 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/fault"
+	"github.com/confhaul/confhaul/pkg/natsio"
+)
+
+// Where a deletion stands in the headers of a KV message.
+const (
+	headerOperation = "KV-Operation"
+	headerMarker    = "Nats-Marker-Reason"
+)
+
+// Watch gives fn every record of the buckets, calls ready once when all that stood there has come, and goes on with what
+// changes, until ctx ends, which is no error, or fn fails, whose error it returns. All calls come from the caller's
+// goroutine. A record may come twice: after the bucket was made anew. It survives restarts of the server; what
+// interrupted it and what is unreadable goes to Options.Report.
+func (s *Store) Watch(ctx context.Context, fn func(backup.Change) error, ready func(), buckets ...backup.Bucket) error {
+	waiting := len(buckets)
+	readers := make([]natsio.Reader, 0, len(buckets))
+	for _, b := range buckets {
+		r := s.reader(b, fn)
+		r.OnCaughtUp = func() error {
+			if waiting--; waiting == 0 && ready != nil {
+				ready()
+			}
+			return nil
+		}
+		readers = append(readers, r)
+	}
+	return s.conn.Read(ctx, readers...)
+}
+
+// list gives fn every record of a bucket that is not deleted.
+func (s *Store) list(ctx context.Context, b backup.Bucket, fn func(backup.Change)) error {
+	step := "list " + string(b)
+	ctx, cancel := context.WithTimeoutCause(ctx, ListTimeout, fmt.Errorf("not read within %s", ListTimeout))
+	defer cancel()
+	done := errors.New("all read")
+	r := s.reader(b, func(c backup.Change) error {
+		if !c.Deleted {
+			fn(c)
+		}
+		return nil
+	})
+	r.OnCaughtUp = func() error { return done }
+	switch err := s.conn.Read(ctx, r); {
+	case errors.Is(err, done):
+		return nil
+	case err != nil:
+		return natsio.Fail(step, err)
+	}
+	return fault.New(fault.Infrastructure, step, "%w", context.Cause(ctx))
+}
+
+func (s *Store) reader(b backup.Bucket, fn func(backup.Change) error) natsio.Reader {
+	prefix := "$KV." + bucketPrefix + string(b) + "."
+	return natsio.Reader{
+		Stream: "KV_" + bucketPrefix + string(b), LastPerSubject: true, Report: s.report,
+		OnMessage: func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+			c := backup.Change{
+				Bucket: b, Key: strings.TrimPrefix(m.Subject(), prefix), Revision: meta.Sequence.Stream,
+				Deleted: m.Headers().Get(headerOperation) != "" || m.Headers().Get(headerMarker) != "",
+			}
+			if err := decode(&c, m.Data()); err != nil {
+				s.report(fault.New(fault.Infrastructure, "read "+string(b), "the record %s is unreadable: %w", c.Key, err))
+				return nil
+			}
+			return fn(c)
+		},
+	}
+}
+
+// decode fills the field of the change's bucket.
+func decode(c *backup.Change, data []byte) error {
+	if c.Deleted {
+		return nil
+	}
+	switch c.Bucket {
+	case backup.BucketDevices:
+		return json.Unmarshal(data, &c.Device)
+	case backup.BucketState:
+		return json.Unmarshal(data, &c.State)
+	case backup.BucketSites:
+		return json.Unmarshal(data, &c.Site)
+	case backup.BucketRequests:
+		return json.Unmarshal(data, &c.Request)
+	}
+	return fmt.Errorf("bucket %s is not watched", c.Bucket)
+}

@@ -1,0 +1,168 @@
+// Package stream publishes and reads what travels: the snapshots of changed configurations and the small events of every
+// attempt, on two JetStream streams and, for what does not fit a message, an object store.
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/confhaul/confhaul/pkg/fault"
+	"github.com/confhaul/confhaul/pkg/natsio"
+)
+
+// The names on the server.
+const (
+	SnapshotStream = "CONFIG_SNAPSHOTS"
+	EventStream    = "CONFIG_EVENTS"
+	LargeBucket    = "CONFIG_LARGE"
+
+	createPrefix = "config.snapshot.create."
+	largePrefix  = "config.snapshot.large."
+	bothPrefix   = "config.snapshot.*."
+	eventPrefix  = "config.backup."
+)
+
+const (
+	// OpenTimeout bounds the making or finding of one stream.
+	OpenTimeout = 10 * time.Second
+	// PublishTimeout bounds one try to publish.
+	PublishTimeout = 10 * time.Second
+	// ReadTimeout bounds the reading of a device's last message.
+	ReadTimeout = 5 * time.Second
+	// ObjectTimeout bounds the writing or reading of one large snapshot.
+	ObjectTimeout = 30 * time.Second
+	// EventAge is how long events are kept.
+	EventAge = 7 * 24 * time.Hour
+
+	// The server forgets message ids after this. It is short because its memory grows with it; what comes later than this
+	// is caught by the expected sequence.
+	duplicateWindow = 2 * time.Minute
+)
+
+// Options are the streams' limits.
+type Options struct {
+	SnapshotBytes int64 // of all snapshots that no archiver has taken yet, and again of the large ones; must be positive
+	EventBytes    int64 // must be positive
+	Replicas      int   // of streams that Open makes; 0: 1
+	// PerSubject is how many snapshots of a device are kept, the small and the large ones counted apart; 0: all, until an
+	// archiver purges them.
+	PerSubject int
+	Report     func(error) // hears of unreadable messages and of interrupted watches; may be nil; must not block
+}
+
+// Stream publishes and reads. It is safe for concurrent use. Errors are fault.Infrastructure unless said otherwise.
+type Stream struct {
+	conn      *natsio.Conn
+	snapshots jetstream.Stream
+	large     jetstream.ObjectStore
+	report    func(error)
+}
+
+// Open makes the streams and the object store that are missing. The limits of those that are there are raised to what o
+// says and never lowered, because lowering them deletes.
+func Open(ctx context.Context, conn *natsio.Conn, o Options) (*Stream, error) {
+	if o.SnapshotBytes <= 0 || o.EventBytes <= 0 {
+		return nil, fault.New(fault.Internal, "open streams", "the sizes must be positive")
+	}
+	s := &Stream{conn: conn, report: o.Report}
+	if s.report == nil {
+		s.report = func(error) {}
+	}
+	for _, cfg := range configs(o) {
+		opened, err := openStream(ctx, conn.JetStream(), cfg)
+		if err != nil {
+			return nil, natsio.Fail("open streams", fmt.Errorf("stream %s: %w", cfg.Name, err))
+		}
+		if cfg.Name == SnapshotStream {
+			s.snapshots = opened
+		}
+	}
+	err := natsio.Do(ctx, OpenTimeout, "open streams", func(ctx context.Context) (err error) {
+		s.large, err = openBucket(ctx, conn.JetStream(), o)
+		return err
+	})
+	if err != nil {
+		return nil, natsio.Fail("open streams", fmt.Errorf("object store %s: %w", LargeBucket, err))
+	}
+	return s, nil
+}
+
+// configs are the streams as they should be.
+func configs(o Options) []jetstream.StreamConfig {
+	perSubject := int64(-1)
+	if o.PerSubject > 0 {
+		perSubject = int64(o.PerSubject)
+	}
+	return []jetstream.StreamConfig{{
+		Name: SnapshotStream, Subjects: []string{createPrefix + ">", largePrefix + ">"},
+		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Replicas: max(o.Replicas, 1),
+		// A full stream refuses the new: what no archiver has taken must not go. The limit per subject drops the oldest all the same.
+		Discard: jetstream.DiscardNew, MaxBytes: o.SnapshotBytes, MaxMsgsPerSubject: perSubject,
+		Duplicates: duplicateWindow, AllowDirect: true,
+	}, {
+		// Not config.backup.> as a whole: a request on config.backup.trigger is no event.
+		Name: EventStream, Subjects: []string{eventPrefix + "unchanged.>", eventPrefix + "failed.>", eventPrefix + "blocked.>", "config.diff.>"},
+		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Replicas: max(o.Replicas, 1),
+		Discard: jetstream.DiscardOld, MaxBytes: o.EventBytes, MaxAge: EventAge, MaxMsgsPerSubject: -1,
+		Duplicates: duplicateWindow, AllowDirect: true,
+	}}
+}
+
+// raised gives have with the limits of want where those are wider.
+func raised(have, want jetstream.StreamConfig) (cfg jetstream.StreamConfig, changed bool) {
+	wider := func(have *int64, want int64) {
+		if *have > 0 && (want <= 0 || want > *have) {
+			*have, changed = want, true
+		}
+	}
+	wider(&have.MaxBytes, want.MaxBytes)
+	wider(&have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	return have, changed
+}
+
+func openStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (opened jetstream.Stream, err error) {
+	err = natsio.Do(ctx, OpenTimeout, "open streams", func(ctx context.Context) (err error) {
+		opened, err = js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			opened, err = js.CreateStream(ctx, want)
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was quicker, with other limits
+				opened, err = js.Stream(ctx, want.Name)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if cfg, changed := raised(opened.CachedInfo().Config, want); changed {
+			opened, err = js.UpdateStream(ctx, cfg)
+		}
+		return err
+	})
+	return opened, err
+}
+
+func openBucket(ctx context.Context, js jetstream.JetStream, o Options) (jetstream.ObjectStore, error) {
+	bucket, err := js.ObjectStore(ctx, LargeBucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		bucket, err = js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{
+			Bucket: LargeBucket, Storage: jetstream.FileStorage, Replicas: max(o.Replicas, 1), MaxBytes: o.SnapshotBytes,
+		})
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			bucket, err = js.ObjectStore(ctx, LargeBucket)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	stream, err := js.Stream(ctx, "OBJ_"+LargeBucket)
+	if err != nil {
+		return nil, err
+	}
+	if cfg, changed := raised(stream.CachedInfo().Config, jetstream.StreamConfig{MaxBytes: o.SnapshotBytes}); changed {
+		_, err = js.UpdateStream(ctx, cfg)
+	}
+	return bucket, err
+}
