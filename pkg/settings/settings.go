@@ -1,0 +1,119 @@
+// Package settings reads and checks the application's own settings: defaults, then a strict file, then the environment.
+package settings
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/confhaul/confhaul/pkg/secret"
+)
+
+// Settings is everything that can be set, for all commands. The yaml names, joined with dots, are the names of the fields
+// in errors and in Set; in upper case with underscores and CONFHAUL_ in front they are environment variables.
+type Settings struct {
+	// Redis is where the queue lives: redis://, rediss:// or unix://; a bare host:port is accepted.
+	// Default redis://127.0.0.1:6379/0.
+	Redis secret.URL `yaml:"redis"`
+	// NATS is where streams and state live: nats://, tls://, ws:// or wss://, several joined by commas; a bare host:port is
+	// accepted. Default nats://127.0.0.1:4222.
+	NATS secret.URL `yaml:"nats"`
+	// StatusRedis is a second Redis that says which devices are online. Default none.
+	StatusRedis secret.URL `yaml:"status_redis"`
+
+	// Inventory is the path of the inventory file; in a settings file relative to it. Default none.
+	Inventory string `yaml:"inventory"`
+	// Credentials is the path of the credentials file; in a settings file relative to it. Default none.
+	Credentials string `yaml:"credentials"`
+	// Data is the directory of the all-in-one process; in a settings file relative to it. Default
+	// $XDG_DATA_HOME/confhaul, else ~/.local/share/confhaul, else /var/lib/confhaul.
+	Data string `yaml:"data"`
+
+	// Interval is the time between two backups of a device. Default 6h, at least IntervalMin.
+	Interval time.Duration `yaml:"interval"`
+	// Jitter spreads the first backups of new devices.
+	Jitter Jitter `yaml:"jitter"`
+	// Retry is the delays after the first, second, ... failure in a row; the last one repeats. Default 5m, 15m, 1h.
+	Retry []time.Duration `yaml:"retry"`
+	// RedialDelay is how long a router is left alone after a dial; 0 is no such rest. Default 5m.
+	RedialDelay time.Duration `yaml:"redial_delay"`
+	// Concurrency is the sessions of one worker at once. Default 10, at most ConcurrencyMax.
+	Concurrency int `yaml:"concurrency"`
+	// SiteLimit is the sessions of one site at once over the whole fleet, for sites without a limit of their own; -1 is no
+	// limit. Default -1.
+	SiteLimit int `yaml:"site_limit"`
+	// Listen is the host:port of metrics, health and dashboard; port 0 takes a free one. Default 127.0.0.1:9470.
+	Listen string `yaml:"listen"`
+	// Grace is how long running sessions may go on after SIGTERM. Default 45s, at least GraceMin.
+	Grace time.Duration `yaml:"grace"`
+
+	// Timeouts are the deadlines of one backup.
+	Timeouts Timeouts `yaml:"timeouts"`
+	// Stream is what the JetStream streams may hold.
+	Stream Stream `yaml:"stream"`
+}
+
+// Jitter is the range from which a new device's first backup gets its delay.
+type Jitter struct {
+	Min time.Duration `yaml:"min"` // default 30s
+	Max time.Duration `yaml:"max"` // default 5m
+}
+
+// Timeouts are the named deadlines of one backup; none may be longer than Whole.
+type Timeouts struct {
+	Dial      time.Duration `yaml:"dial"`       // TCP connection; default 10s
+	Handshake time.Duration `yaml:"handshake"`  // SSH key exchange; default 30s
+	Login     time.Duration `yaml:"login"`      // authentication; default 20s
+	FirstByte time.Duration `yaml:"first_byte"` // from the command to its first output; default 60s
+	Idle      time.Duration `yaml:"idle"`       // between two pieces of output; default 60s
+	Whole     time.Duration `yaml:"whole"`      // the backup from dial to stored; default 300s
+}
+
+// Stream is the size and safety of the streams, used when they are made.
+type Stream struct {
+	SnapshotBytes int64 `yaml:"snapshot_bytes"` // cap of the snapshot stream in bytes; default 4 GiB
+	EventBytes    int64 `yaml:"event_bytes"`    // cap of the event stream in bytes; default 256 MiB
+	Replicas      int   `yaml:"replicas"`       // copies in the NATS cluster, 1 to ReplicasMax; default 1
+	PerSubject    int   `yaml:"per_subject"`    // snapshots kept per device where no archiver runs; default 100
+}
+
+// Limits of settings.
+const (
+	IntervalMin    = time.Second
+	ConcurrencyMax = 1000
+	GraceMin       = 6 * time.Second // 5 s of it are kept for handing tasks back
+	StreamBytesMin = 1 << 20
+	ReplicasMax    = 5 // what JetStream can do
+)
+
+// Default is what holds where nothing is set. Data is the system's directory, as nothing is known of the user.
+func Default() Settings {
+	return Settings{
+		Redis:       secret.NewURL("redis://127.0.0.1:6379/0"),
+		NATS:        secret.NewURL("nats://127.0.0.1:4222"),
+		Data:        "/var/lib/confhaul",
+		Interval:    6 * time.Hour,
+		Jitter:      Jitter{Min: 30 * time.Second, Max: 5 * time.Minute},
+		Retry:       []time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour},
+		RedialDelay: 5 * time.Minute,
+		Concurrency: 10,
+		SiteLimit:   -1,
+		Listen:      "127.0.0.1:9470",
+		Grace:       45 * time.Second,
+		Timeouts: Timeouts{
+			Dial: 10 * time.Second, Handshake: 30 * time.Second, Login: 20 * time.Second,
+			FirstByte: time.Minute, Idle: time.Minute, Whole: 5 * time.Minute,
+		},
+		Stream: Stream{SnapshotBytes: 4 << 30, EventBytes: 256 << 20, Replicas: 1, PerSubject: 100},
+	}
+}
+
+// userData is the data directory of the user whose environment env is, or fallback.
+func userData(env func(string) string, fallback string) string {
+	if dir := env("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "confhaul")
+	}
+	if home := env("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "share", "confhaul")
+	}
+	return fallback
+}
