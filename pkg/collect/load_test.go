@@ -1,0 +1,108 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/confhaul/confhaul/pkg/fault"
+	"github.com/confhaul/confhaul/pkg/routeros"
+	"github.com/confhaul/confhaul/pkg/routersim"
+)
+
+func TestCollectCancelled(t *testing.T) {
+	t.Parallel()
+	stopping := errors.New("worker stops")
+	for _, tt := range []struct {
+		fault routersim.Fault
+		until func([]routersim.Session) bool
+		step  string
+	}{
+		{routersim.SilentAfterAccept, func(s []routersim.Session) bool { return len(s) == 1 }, ""}, // dial or handshake
+		{routersim.StallMidExport, func(s []routersim.Session) bool { return len(s) == 1 && s[0].Bytes > 0 }, "export: "},
+	} {
+		t.Run(tt.fault.String(), func(t *testing.T) {
+			t.Parallel()
+			f, r := lone(t, v7, 0, tt.fault)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			got := make(chan error, 1)
+			c := New(Options{})
+			go func() {
+				_, err := c.Collect(ctx, orderFor(r))
+				got <- err
+			}()
+			wait, stop := context.WithTimeout(t.Context(), patience)
+			defer stop()
+			if err := f.WaitSessions(wait, tt.until); err != nil {
+				t.Fatal(err)
+			}
+			cancel(stopping)
+			select {
+			case err := <-got:
+				if _, ours := errors.AsType[*fault.Error](err); ours || !errors.Is(err, stopping) || !strings.HasPrefix(err.Error(), tt.step) {
+					t.Errorf("error = %v, want %s%v", err, tt.step, stopping)
+				}
+			case <-wait.Done():
+				t.Fatal("a cancelled collection goes on")
+			}
+			closed := func(s []routersim.Session) bool { return !s[0].Open }
+			if err := f.WaitSessions(wait, closed); err != nil {
+				t.Errorf("the connection stays open: %v", err)
+			}
+			if used := c.memory.used.Load(); used != 0 {
+				t.Errorf("%d bytes still counted", used)
+			}
+		})
+	}
+}
+
+func TestCollectManyAtOnce(t *testing.T) {
+	t.Parallel()
+	f := fleet(t, routersim.Options{Devices: 24, Size: 60_000})
+	c := New(Options{})
+	for range 2 { // the second time with buffers that were used before
+		var wg sync.WaitGroup
+		for _, r := range f.Routers() {
+			wg.Go(func() {
+				e, err := c.Collect(t.Context(), orderFor(r))
+				if err != nil {
+					t.Errorf("%s: %v", r.ID(), err)
+					return
+				}
+				if want := routeros.Normalize(nil, []byte(r.Export())); string(e.Normal) != string(want) {
+					t.Errorf("%s: the normal form is not its own", r.ID())
+				}
+				e.Release()
+				e.Release()
+			})
+		}
+		wg.Wait()
+		if used := c.memory.used.Load(); used != 0 {
+			t.Errorf("%d bytes still counted", used)
+		}
+	}
+}
+
+func TestCollectKeepsCountUntilRelease(t *testing.T) {
+	t.Parallel()
+	_, r := lone(t, v7, 20_000, routersim.NoFault)
+	c := New(Options{Budget: 3 * bufferMin})
+	held, err := c.Collect(t.Context(), orderFor(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if used := c.memory.used.Load(); used != 2*bufferMin {
+		t.Errorf("%d bytes counted, want %d", used, 2*bufferMin)
+	}
+	_, err = c.Collect(t.Context(), orderFor(r))
+	wantFault(t, err, fault.Infrastructure)
+	wantExport(t, held, r)
+	held.Release()
+	again, err := c.Collect(t.Context(), orderFor(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Release()
+}
