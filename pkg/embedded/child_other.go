@@ -1,0 +1,12 @@
+//go:build !unix
+
+package embedded
+
+import (
+	"os"
+	"syscall"
+)
+
+var stopSignal = os.Kill
+
+func childAttributes() *syscall.SysProcAttr { return nil }

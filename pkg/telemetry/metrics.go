@@ -1,0 +1,89 @@
+package telemetry
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/fault"
+)
+
+const (
+	scrapesMax    = 4                // at once; more are told to come back
+	scrapeTimeout = 30 * time.Second // of one
+)
+
+// Metrics are all that a process shows on /metrics, in a registry of its own. Labels are bounded: sites, results, kinds of
+// fault, stages, statuses and task states, never a device.
+//
+//	confhaul_worker_backups_total{site,result,kind}  counter    backups by how they ended; kind is empty for good ones
+//	confhaul_worker_stage_seconds{stage}             histogram  time of each step of a backup
+//	confhaul_worker_sessions{site}                   gauge      open SSH sessions
+//	confhaul_queue_tasks{site,state}                 gauge      tasks in the queues
+//	confhaul_devices{status}                         gauge      devices by status
+//	confhaul_devices_never_backed_up                 gauge      devices without any proven export
+//	confhaul_device_backup_age_seconds               histogram  age of each device's last proven export
+//	confhaul_device_oldest_overdue_seconds           gauge      how late the latest device is; 0: none is
+//	confhaul_site_without_worker{site}               gauge      1 for each site that no worker serves
+//
+// The last six come from ObserveFleet and are absent before it. The process, the Go runtime and the build show too.
+// Methods are safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+	backups  *prometheus.CounterVec
+	stages   *prometheus.HistogramVec
+	sessions *prometheus.GaugeVec
+	fleet    fleetCollector
+}
+
+// NewMetrics makes the metrics of one process.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		backups: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "confhaul_worker_backups_total", Help: "Backups by how they ended; kind is the kind of fault.",
+		}, []string{"site", "result", "kind"}),
+		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "confhaul_worker_stage_seconds", Help: "Time of each step of a backup.",
+			// From a step in memory to the deadline of a whole backup.
+			Buckets: []float64{0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300},
+		}, []string{"stage"}),
+		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "confhaul_worker_sessions", Help: "Open SSH sessions.",
+		}, []string{"site"}),
+	}
+	m.registry.MustRegister(m.backups, m.stages, m.sessions, &m.fleet,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
+	return m
+}
+
+// BackupDone counts a backup; kind is "" for a good one.
+func (m *Metrics) BackupDone(site string, result backup.Result, kind fault.Kind) {
+	m.backups.WithLabelValues(site, string(result), string(kind)).Inc()
+}
+
+// StageDone records the time of one step. Names come from the code, never from a device.
+func (m *Metrics) StageDone(name string, took time.Duration) {
+	m.stages.WithLabelValues(name).Observe(took.Seconds())
+}
+
+// SessionOpened counts a session to a device of site; SessionClosed must follow.
+func (m *Metrics) SessionOpened(site string) { m.sessions.WithLabelValues(site).Inc() }
+
+// SessionClosed takes back what SessionOpened counted.
+func (m *Metrics) SessionClosed(site string) { m.sessions.WithLabelValues(site).Dec() }
+
+// ObserveFleet names the function that tells how the fleet is. It is called at each scrape, by several at once, with a
+// context that ends after 5 s; what it cannot find out in time it leaves out. A later call replaces the function.
+func (m *Metrics) ObserveFleet(fleet func(context.Context) Fleet) { m.fleet.observe.Store(&fleet) }
+
+func (m *Metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		Registry: m.registry, MaxRequestsInFlight: scrapesMax, Timeout: scrapeTimeout,
+	})
+}

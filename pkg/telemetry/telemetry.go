@@ -1,0 +1,17 @@
+// Package telemetry lets people and machines see how a process does: its log, its metrics, its health, and the small HTTP
+// server that shows them.
+package telemetry
+
+import (
+	"io"
+	"log/slog"
+)
+
+// NewLogger writes records of level and above to w: as text for the eyes at a terminal, as one JSON object a line otherwise.
+func NewLogger(w io.Writer, terminal bool, level slog.Level) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if terminal {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
