@@ -1,0 +1,325 @@
+// Package scheduler makes sure that every device that is due has a task in its site's queue. It remembers nothing: every
+// replica runs the same loop over the same records, compares what should exist with what does, and the constant task ids
+// make the work of two replicas one.
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/device"
+)
+
+// Registry is where devices, their states, requests and sites stand.
+type Registry interface {
+	Watch(ctx context.Context, fn func(backup.Change) error, ready func(), buckets ...backup.Bucket) error
+	Site(ctx context.Context, name string) (device.Site, uint64, error)
+	PutSite(ctx context.Context, s device.Site, revision uint64) (uint64, error)
+}
+
+// Queue is where tasks stand.
+type Queue interface {
+	Ensure(ctx context.Context, site string, t backup.Task, at time.Time) (backup.Standing, error)
+	EnsureNow(ctx context.Context, site string, t backup.Task, head bool) (backup.Standing, error)
+	Remove(ctx context.Context, site, deviceID string) (backup.Standing, error)
+	Missing(ctx context.Context, site string, deviceIDs []string) ([]string, error)
+	Limits(ctx context.Context, sites []string) (map[string]int, error)
+	SetLimit(ctx context.Context, s device.Site) error
+}
+
+// Options are a Scheduler's parts and figures.
+type Options struct {
+	Registry  Registry
+	Queue     Queue
+	Timetable Timetable
+	SiteLimit int         // limit of a site that the registry does not know yet
+	NewQueue  bool        // Redis was started empty by this process, and no worker can hold a session from before
+	Hold      func() bool // while true nothing is enqueued
+	Log       *slog.Logger
+}
+
+const (
+	tickInterval     = time.Second
+	limitsInterval   = 2 * time.Second
+	fullPassInterval = 3 * time.Minute
+	recheckDelay     = 2 * time.Second  // a device whose task is in work although it is due again
+	errorDelay       = 5 * time.Second  // a device whose ensure failed
+	vanishedDelay    = 20 * time.Second // sessions notice in this time that their tasks are gone
+	ensuresAtOnce    = 8
+)
+
+// Scheduler is one replica.
+type Scheduler struct {
+	o Options
+
+	mu       sync.Mutex // guards what the loop writes and Fleet reads
+	entries  map[string]*entry
+	due      dueHeap
+	sites    map[string]device.Site
+	vanished map[string]time.Time // since when a site's limit key is missing
+
+	drops []string // keys of devices whose task is to go; only the loop touches it
+	down  bool     // Redis did not answer last time; told once
+}
+
+// New makes a Scheduler.
+func New(o Options) *Scheduler {
+	if o.Hold == nil {
+		o.Hold = func() bool { return false }
+	}
+	return &Scheduler{o: o, entries: map[string]*entry{}, sites: map[string]device.Site{}, vanished: map[string]time.Time{}}
+}
+
+// Run works until ctx ends. It returns an error only where the registry's watch fails for good.
+func (s *Scheduler) Run(ctx context.Context) error {
+	changes := make(chan backup.Change, 256)
+	ready := make(chan struct{})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		deliver := func(c backup.Change) error {
+			select {
+			case changes <- c:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		err := s.o.Registry.Watch(ctx, deliver, func() { close(ready) },
+			backup.BucketDevices, backup.BucketState, backup.BucketRequests, backup.BucketSites)
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	})
+	g.Go(func() error { s.loop(ctx, changes, ready); return nil })
+	return g.Wait()
+}
+
+func (s *Scheduler) loop(ctx context.Context, changes <-chan backup.Change, ready <-chan struct{}) {
+	tick := time.NewTicker(tickInterval)
+	defer tick.Stop()
+	var lastLimits, lastFull time.Time
+	loaded := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-changes:
+			s.apply(c)
+			if !loaded || c.Bucket != backup.BucketRequests {
+				continue
+			}
+		case <-ready:
+			ready, loaded = nil, true
+			for drained := false; !drained; { // what the watch delivered before it was ready
+				select {
+				case c := <-changes:
+					s.apply(c)
+				default:
+					drained = true
+				}
+			}
+			s.mu.Lock()
+			s.o.Log.Info("registry loaded", "devices", len(s.entries), "sites", len(s.sites))
+			s.mu.Unlock()
+		case <-tick.C:
+		}
+		if !loaded || s.o.Hold() {
+			continue
+		}
+		now := time.Now()
+		full := now.Sub(lastFull) >= fullPassInterval
+		if now.Sub(lastLimits) >= limitsInterval {
+			emptied, err := s.keepLimits(ctx, now)
+			s.tellRedis(err)
+			if err != nil {
+				continue
+			}
+			full, lastLimits = full || emptied, now
+		}
+		if full {
+			if err := s.fullPass(ctx, now); err != nil {
+				s.tellRedis(err)
+				continue
+			}
+			lastFull = now
+		}
+		if err := s.dropTasks(ctx); err != nil {
+			s.tellRedis(err)
+			continue
+		}
+		s.ensureDue(ctx, now)
+	}
+}
+
+// tellRedis says once that Redis is away and once that it is back.
+func (s *Scheduler) tellRedis(err error) {
+	switch {
+	case err != nil && !s.down:
+		s.o.Log.Warn("queue not reachable: waiting for it", "err", err)
+	case err == nil && s.down:
+		s.o.Log.Info("queue reachable again")
+	}
+	s.down = err != nil
+}
+
+// ensureDue puts a task into the queue for every device whose time has come.
+func (s *Scheduler) ensureDue(ctx context.Context, now time.Time) {
+	s.mu.Lock()
+	batch := s.due.popUntil(now.Add(s.o.Timetable.Lookahead()))
+	s.mu.Unlock()
+	g := errgroup.Group{}
+	g.SetLimit(ensuresAtOnce)
+	for _, e := range batch {
+		g.Go(func() error {
+			at, err := s.ensure(ctx, e, now)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if !at.IsZero() && !e.gone && e.index < 0 { // a change in between has planned it anew already
+				s.due.put(e, at)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); ctx.Err() == nil {
+		s.tellRedis(err)
+	}
+}
+
+// ensure handles one due device and returns when to look at it again without any change: the zero time is never.
+func (s *Scheduler) ensure(ctx context.Context, e *entry, now time.Time) (time.Time, error) {
+	s.mu.Lock()
+	p, d := e.plan, e.device
+	s.mu.Unlock()
+	t := backup.Task{Device: d.ID, Slot: p.Slot, Reason: p.Reason}
+	var (
+		standing backup.Standing
+		err      error
+	)
+	if p.Urgent {
+		standing, err = s.o.Queue.EnsureNow(ctx, d.Site, t, false)
+	} else {
+		standing, err = s.o.Queue.Ensure(ctx, d.Site, t, p.At)
+	}
+	horizon := now.Add(s.o.Timetable.Lookahead()) // ensureDue looks this far ahead, now and when it comes again
+	switch {
+	case err != nil:
+		return horizon.Add(errorDelay), err
+	case standing == backup.Active:
+		return horizon.Add(recheckDelay), nil
+	}
+	return time.Time{}, nil
+}
+
+// dropTasks takes the tasks of removed, moved and disabled devices out of the queue. One that is in work finishes: what its
+// worker writes is still true. One that cannot be dropped is dropped by the worker that gets it.
+func (s *Scheduler) dropTasks(ctx context.Context) error {
+	for len(s.drops) > 0 {
+		site, id, err := device.SplitKey(s.drops[0])
+		if err == nil { // a key that we did not write names no task of ours
+			if _, err := s.o.Queue.Remove(ctx, site, id); err != nil {
+				return err
+			}
+		}
+		s.drops = s.drops[1:]
+	}
+	return nil
+}
+
+// fullPass looks whether every device that should have a task has one: the queue may have lost any of them.
+func (s *Scheduler) fullPass(ctx context.Context, now time.Time) error {
+	horizon := now.Add(s.o.Timetable.Lookahead())
+	bySite := map[string][]string{}
+	s.mu.Lock()
+	for _, e := range s.entries {
+		if e.plan = s.planOf(e, now); !e.plan.None() && !e.plan.At.After(horizon) {
+			bySite[e.device.Site] = append(bySite[e.device.Site], e.device.ID)
+		}
+	}
+	s.mu.Unlock()
+	lost := 0
+	for site, ids := range bySite {
+		missing, err := s.o.Queue.Missing(ctx, site, ids)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		for _, id := range missing {
+			if e := s.entries[device.Key(site, id)]; e != nil {
+				s.due.put(e, e.plan.At)
+				lost++
+			}
+		}
+		s.mu.Unlock()
+	}
+	s.o.Log.Debug("full pass", "due", len(bySite), "without_task", lost, "took", time.Since(now).Round(time.Millisecond))
+	return nil
+}
+
+// keepLimits makes the limits in Redis those of the registry. A site whose key vanished gets it back only after sessions
+// that Redis no longer counts had time to notice. It says whether Redis seems to have been emptied.
+func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool, err error) {
+	s.mu.Lock()
+	sites := make([]device.Site, 0, len(s.sites))
+	names := make([]string, 0, len(s.sites))
+	for name, site := range s.sites {
+		sites, names = append(sites, site), append(names, name)
+	}
+	s.mu.Unlock()
+	if len(names) == 0 {
+		return false, nil
+	}
+	standing, err := s.o.Queue.Limits(ctx, names)
+	if err != nil {
+		return false, err
+	}
+	for _, site := range sites {
+		limit, there := standing[site.Name]
+		if !there && site.Opened && !s.o.NewQueue {
+			since, seen := s.vanished[site.Name]
+			if !seen {
+				s.vanished[site.Name], emptied = now, true
+				s.o.Log.Warn("queue lost its limit: nothing is handed out until open sessions have noticed", "site", site.Name, "wait", vanishedDelay)
+				continue
+			}
+			if now.Sub(since) < vanishedDelay {
+				continue
+			}
+		}
+		delete(s.vanished, site.Name)
+		if !there || limit != site.Limit {
+			if err := s.o.Queue.SetLimit(ctx, site); err != nil {
+				return emptied, err
+			}
+		}
+		if !site.Opened {
+			if err := s.openSite(ctx, site.Name); err != nil {
+				return emptied, err
+			}
+		}
+	}
+	s.o.NewQueue = false
+	return emptied, nil
+}
+
+// openSite records that the site's limit has stood in Redis.
+func (s *Scheduler) openSite(ctx context.Context, name string) error {
+	site, revision, err := s.o.Registry.Site(ctx, name)
+	if err != nil {
+		return err
+	}
+	if revision == 0 {
+		site = device.Site{Name: name, Limit: s.o.SiteLimit}
+	}
+	site.Opened = true
+	if _, err := s.o.Registry.PutSite(ctx, site, revision); err != nil {
+		return fmt.Errorf("open site %s: %w", name, err)
+	}
+	return nil
+}
