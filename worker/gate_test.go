@@ -1,0 +1,59 @@
+package worker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/fault"
+)
+
+func TestGate(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	slot := now.Add(-time.Minute)
+	block := &backup.Block{Kind: fault.Auth, CredentialVersion: "v1"}
+	hostKey := &backup.Block{Kind: fault.HostKey, CredentialVersion: "v1"}
+	facts := Facts{Now: now, Slot: slot.Unix(), CredentialVersion: "v1", RedialDelay: 5 * time.Minute, OfflineDelay: 5 * time.Minute}
+	with := func(change func(*Facts)) Facts {
+		f := facts
+		change(&f)
+		return f
+	}
+	again := func(d time.Duration) *backup.Next { return &backup.Next{Action: backup.Again, Delay: d} }
+	done, stop := &backup.Next{Action: backup.Done}, &backup.Next{Action: backup.Stop}
+	for _, tc := range []struct {
+		name string
+		s    backup.State
+		f    Facts
+		want *backup.Next // nil: dial
+	}{
+		{"a due slot", backup.State{}, facts, nil},
+		{"a done slot", backup.State{GoodStarted: slot}, facts, done},
+		{"a slot given up", backup.State{SettledAt: now}, facts, done},
+		{"a done slot, asked again", backup.State{GoodStarted: slot}, with(func(f *Facts) { f.Requested = true }), nil},
+		{"another session", backup.State{Running: &backup.Running{Until: now.Add(time.Second)}}, with(func(f *Facts) { f.Requested = true }), again(backup.BusyDelay)},
+		{"a session that died", backup.State{Running: &backup.Running{Until: now}}, facts, nil},
+		{"blocked", backup.State{Block: block}, facts, stop},
+		{"blocked and asked", backup.State{Block: block}, with(func(f *Facts) { f.Requested = true }), stop},
+		{"blocked and forced", backup.State{Block: block}, with(func(f *Facts) { f.Requested, f.Forced = true, true }), nil},
+		{"blocked by an older credential", backup.State{Block: block}, with(func(f *Facts) { f.CredentialVersion = "v2" }), nil},
+		{"a host key block outlives credentials", backup.State{Block: hostKey}, with(func(f *Facts) { f.CredentialVersion = "v2" }), stop},
+		{"on the ladder", backup.State{NextAt: now.Add(time.Minute)}, facts, again(time.Minute)},
+		{"dialled a moment ago", backup.State{LastDial: now.Add(-time.Minute)}, facts, again(4 * time.Minute)},
+		{"dialled a moment ago, asked", backup.State{LastDial: now}, with(func(f *Facts) { f.Requested = true }), nil},
+		{"too early by a button", backup.State{}, with(func(f *Facts) { f.Slot = now.Add(time.Hour).Unix() }), again(time.Hour)},
+		{"early by asynq's second", backup.State{}, with(func(f *Facts) { f.Slot = now.Add(time.Second).Unix() }), nil},
+		{"offline", backup.State{}, with(func(f *Facts) { f.Online = "offline" }), again(5 * time.Minute)},
+		{"online", backup.State{}, with(func(f *Facts) { f.Online = "online" }), nil},
+		{"offline and asked", backup.State{}, with(func(f *Facts) { f.Online, f.Requested = "offline", true }), nil},
+	} {
+		got := Gate(tc.s, tc.f)
+		switch {
+		case (got == nil) != (tc.want == nil):
+			t.Errorf("%s: got %+v", tc.name, got)
+		case got != nil && got.Next != *tc.want:
+			t.Errorf("%s: got %+v, want %+v", tc.name, got.Next, *tc.want)
+		}
+	}
+}

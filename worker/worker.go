@@ -1,0 +1,300 @@
+// Package worker does one backup: it decides whether to dial at all, holds the device's running mark while a session is
+// open, has the export collected and proven, publishes it, and writes the outcome. Everything in it may be killed at any
+// moment and run twice.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/fault"
+	"github.com/confhaul/confhaul/pkg/secret"
+)
+
+// Store is what is known of devices. Revision 0 means that there is no record.
+type Store interface {
+	Device(ctx context.Context, key string) (device.Device, bool, error)
+	State(ctx context.Context, key string) (backup.State, uint64, error)
+	PutState(ctx context.Context, key string, s backup.State, revision uint64) (uint64, error)
+	Request(ctx context.Context, key string) (backup.Request, bool, error)
+	HostKey(ctx context.Context, key string) (device.HostKey, bool, error)
+	TrustHostKey(ctx context.Context, key string, k device.HostKey) (device.HostKey, error)
+}
+
+// Publisher puts events on the streams.
+type Publisher interface {
+	PublishSnapshot(ctx context.Context, s backup.Snapshot, raw []byte, expected uint64) (uint64, error)
+	PublishEvent(ctx context.Context, e backup.Event) error
+}
+
+// Collector fetches an export.
+type Collector interface {
+	Collect(ctx context.Context, o backup.Order) (backup.Export, error)
+}
+
+// Credentials resolves a credential by name.
+type Credentials interface {
+	Credential(ctx context.Context, name string) (secret.Credential, error)
+}
+
+// Presence tells whether a device is known to be online: "" where nothing is known.
+type Presence interface {
+	Online(ctx context.Context, deviceID string) (string, error)
+}
+
+// Meter counts what happens.
+type Meter interface {
+	BackupDone(site string, result backup.Result, kind fault.Kind)
+	StageDone(stage string, took time.Duration)
+	SessionOpened(site string)
+	SessionClosed(site string)
+}
+
+// Options are a Worker's parts and figures.
+type Options struct {
+	Store       Store
+	Publisher   Publisher
+	Collector   Collector
+	Credentials Credentials
+	Presence    Presence // nil: every device is tried
+	Meter       Meter
+	Log         *slog.Logger
+
+	Name        string        // of this process, unique in the fleet
+	Whole       time.Duration // deadline of one backup
+	RedialDelay time.Duration // never an automatic dial to a device within this of the last
+	Ladder      backup.Ladder
+}
+
+const (
+	// MarkTTL is how long a running mark counts after its last renewal.
+	MarkTTL = 60 * time.Second
+	// MarkInterval is how often an open session renews its mark.
+	MarkInterval = 20 * time.Second
+	// The outcome is written even when the attempt's own time is up.
+	outcomeTimeout = 15 * time.Second
+	// How long a failed publish or outcome waits before it is tried again with the snapshot still in hand.
+	publishRetryDelay = time.Second
+	// The third lost lease in a row counts as a failure of the device.
+	lostLeasesMax = 3
+	// Clocks of two processes may differ by this much; a task is not put back for less.
+	clockSlack = 2 * time.Second
+)
+
+// Worker runs backup tasks. It is safe for concurrent use.
+type Worker struct{ o Options }
+
+// New makes a Worker.
+func New(o Options) *Worker { return &Worker{o: o} }
+
+// run is one task in work.
+type run struct {
+	*Worker
+	log      *slog.Logger
+	site     string
+	key      string
+	dev      device.Device
+	cred     secret.Credential
+	attempt  string
+	trigger  backup.Reason
+	forced   bool
+	last     backup.State // what was known before this attempt
+	state    backup.State // what the store holds now; the mark's renewal writes it while a session is open
+	revision uint64
+	began    uint64 // revision of the running mark
+}
+
+// Run does the task and says what follows. The error is for people; Next decides.
+func (w *Worker) Run(ctx context.Context, site string, t backup.Task) (backup.Next, error) {
+	r := &run{
+		Worker: w, site: site, key: device.Key(site, t.Device), attempt: newAttempt(), trigger: t.Reason,
+		log: w.o.Log.With("device", t.Device, "site", site, "slot", t.Slot),
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, w.o.Whole, fault.New(fault.Timeout, "whole backup", "not finished within %s", w.o.Whole))
+	defer cancel()
+	next, err := r.prepare(ctx, t)
+	if next != nil {
+		return *next, err
+	}
+	return r.backUp(ctx)
+}
+
+// prepare reads what is known and returns a decision where the device is not to be dialled.
+func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) {
+	var (
+		found bool
+		err   error
+	)
+	if r.dev, found, err = r.o.Store.Device(ctx, r.key); err != nil {
+		return r.notDialled(err)
+	}
+	if !found || !r.dev.Enabled {
+		return &backup.Next{Action: backup.Done}, nil // removed, moved or disabled since the task was made
+	}
+	if r.state, r.revision, err = r.o.Store.State(ctx, r.key); err != nil {
+		return r.notDialled(err)
+	}
+	request, requested, err := r.o.Store.Request(ctx, r.key)
+	if err != nil {
+		return r.notDialled(err)
+	}
+	requested = requested && !request.ServedBy(r.state)
+	if requested {
+		r.trigger, r.forced = backup.ReasonRequest, request.Force
+	}
+	r.cred, err = r.o.Credentials.Credential(ctx, r.dev.Credential)
+	if err != nil {
+		return r.notDialled(err)
+	}
+	online := ""
+	if r.o.Presence != nil {
+		if online, err = r.o.Presence.Online(ctx, r.dev.ID); err != nil {
+			r.log.Warn("device status not readable: trying anyway", "err", err)
+		}
+	}
+	g := Gate(r.state, Facts{
+		Now: time.Now(), Slot: t.Slot, Requested: requested, Forced: r.forced, CredentialVersion: r.cred.Version,
+		Online: online, RedialDelay: r.o.RedialDelay, OfflineDelay: r.o.Ladder[0],
+	})
+	if g != nil {
+		return &g.Next, errors.New(g.Why)
+	}
+	r.last = r.state
+	return r.countLost(ctx)
+}
+
+// notDialled is a fault of ours before anything reached the router: it never counts against the device.
+func (r *run) notDialled(err error) (*backup.Next, error) {
+	r.log.Warn("backup put back", "err", err)
+	r.o.Meter.BackupDone(r.site, backup.ResultFailed, fault.Infrastructure)
+	next := r.o.Ladder.Next(fault.Infrastructure, 0)
+	return &next, err
+}
+
+// backUp sets the mark, collects, publishes and writes the outcome.
+func (r *run) backUp(ctx context.Context) (backup.Next, error) {
+	if err := r.mark(ctx); err != nil {
+		if errors.Is(err, backup.ErrConflict) { // another worker was quicker
+			return backup.Next{Action: backup.Again, Delay: backup.BusyDelay}, err
+		}
+		next, err := r.notDialled(err)
+		return *next, err
+	}
+	r.o.Meter.SessionOpened(r.site)
+	held, stop := r.keepMark(ctx)
+	export, seq, err := r.collectAndPublish(held)
+	stop()
+	r.o.Meter.SessionClosed(r.site)
+	if export.Release != nil {
+		defer export.Release()
+	}
+	return r.conclude(context.WithoutCancel(ctx), export, seq, err)
+}
+
+// collectAndPublish returns the stream sequence of the device's last snapshot after a proven export.
+func (r *run) collectAndPublish(ctx context.Context) (backup.Export, uint64, error) {
+	known, found, err := r.o.Store.HostKey(ctx, r.key)
+	if err != nil {
+		return backup.Export{}, 0, err
+	}
+	order := backup.Order{
+		Device: r.dev, Credential: r.cred, Trust: r.trust,
+		Trace:   func(s backup.Step) { r.o.Meter.StageDone(s.Name, s.Took) },
+		Version: r.last.Version, LastBytes: r.last.Bytes, SeenGaps: r.last.SeenGaps, KnownGaps: r.last.KnownGaps,
+	}
+	if found {
+		order.HostKey = &known
+	}
+	export, err := r.o.Collector.Collect(ctx, order)
+	if err != nil {
+		return export, 0, endCause(ctx, err)
+	}
+	started := time.Now()
+	seq, err := r.publish(ctx, export)
+	r.o.Meter.StageDone("publish", time.Since(started))
+	return export, seq, err
+}
+
+// endCause is what ended a session from outside, where something did, instead of what the end looked like from inside. An
+// end without a reason of ours is asynq's: the lease is lost.
+func endCause(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if cause == nil {
+		return err
+	}
+	if _, ok := errors.AsType[*fault.Error](cause); ok {
+		return cause
+	}
+	return fault.New(fault.Infrastructure, "hold lease", "the queue ended the task: %w", cause)
+}
+
+// trust records an unknown host key; when another session was first, its key must be the same.
+func (r *run) trust(ctx context.Context, k device.HostKey) error {
+	stored, err := r.o.Store.TrustHostKey(ctx, r.key, k)
+	if err != nil {
+		return err
+	}
+	if stored.Fingerprint != k.Fingerprint {
+		return fault.New(fault.HostKey, "login", "%s showed host key %s, while %s was recorded a moment ago", r.dev.Endpoint(), k.Fingerprint, stored.Fingerprint)
+	}
+	return nil
+}
+
+// publish puts a changed export on the stream and an event for an unchanged one, again and again until the whole deadline:
+// the router is not dialled again for a fault of ours.
+func (r *run) publish(ctx context.Context, e backup.Export) (uint64, error) {
+	for {
+		seq, err := r.publishOnce(ctx, e)
+		if err == nil || fault.KindOf(err) != fault.Infrastructure || errors.Is(err, backup.ErrStale) {
+			return seq, err
+		}
+		r.log.Warn("publish failed: holding the snapshot and trying again", "err", err)
+		if !pause(ctx, publishRetryDelay) {
+			return 0, fmt.Errorf("%w (gave up: %w)", err, context.Cause(ctx))
+		}
+	}
+}
+
+func (r *run) publishOnce(ctx context.Context, e backup.Export) (uint64, error) {
+	if !r.changed(e) {
+		event := r.event(backup.EventUnchanged)
+		event.Digest, event.Version, event.CollectAt = e.Digest, e.Version, e.Started
+		return r.last.SnapshotSeq, r.o.Publisher.PublishEvent(ctx, event)
+	}
+	return r.o.Publisher.PublishSnapshot(ctx, backup.Snapshot{
+		DeviceID: r.dev.ID, TenantID: r.dev.Tenant, RouterOSVersion: e.Version, CollectedAt: e.Started.UTC(),
+		SHA256Hash: e.Digest, ConfigText: string(e.Normal), Normalization: e.Normalization,
+		V: backup.EventVersion, Name: r.dev.Name, Site: r.dev.Site, Bytes: len(e.Raw), Identity: e.Identity, Model: e.Model,
+		SerialNumber: e.SerialNumber, Complete: true, KnownGaps: e.KnownGaps, Trigger: r.trigger, Attempt: r.attempt,
+	}, e.Raw, r.last.SnapshotSeq)
+}
+
+// changed says whether the export is another configuration than the last one. Digests compare within one normalization
+// version only.
+func (r *run) changed(e backup.Export) bool {
+	return r.last.SnapshotSeq == 0 || r.last.Digest != e.Digest || r.last.Normalization != e.Normalization
+}
+
+func (r *run) event(t backup.EventType) backup.Event {
+	return backup.Event{
+		V: backup.EventVersion, Type: t, DeviceID: r.dev.ID, TenantID: r.dev.Tenant, Site: r.dev.Site, Name: r.dev.Name,
+		At: time.Now().UTC(), Attempt: r.attempt, Trigger: r.trigger,
+	}
+}
+
+// pause waits; false when the context ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
