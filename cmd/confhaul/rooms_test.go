@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/confhaul/confhaul/"
+
+// rooms is the table of the design: what each package may import of ours, tests aside. A package that is not listed fails.
+var rooms = map[string][]string{
+	"pkg/fault": nouns, "pkg/secret": nouns, "pkg/device": nouns, "pkg/backup": nouns,
+
+	"pkg/settings": nouns, "pkg/inventory": nouns, "pkg/queue": nouns, "pkg/sshclient": nouns, "pkg/routeros": nouns,
+	"pkg/natsio": nouns, "pkg/telemetry": nouns,
+	"pkg/stream": append([]string{"pkg/natsio"}, nouns...), "pkg/state": append([]string{"pkg/natsio"}, nouns...),
+
+	"scheduler": nouns, "worker": nouns, "pkg/dashboard": nouns,
+	"pkg/collect": append([]string{"pkg/sshclient", "pkg/routeros"}, nouns...),
+
+	"pkg/embedded": nouns, "pkg/routersim": nouns,
+	"pkg/embedded/embeddedtest": append([]string{"pkg/embedded"}, nouns...),
+
+	"cmd/internal/app": nil, "cmd/internal/cli": nil, "cmd/confhaul": {"cmd/internal/cli"}, // nil: everything but test helpers
+}
+
+var nouns = []string{"pkg/device", "pkg/backup", "pkg/fault", "pkg/secret"}
+
+// owners names the only packages that may import a protocol's library.
+var owners = map[string][]string{
+	"github.com/hibiken/asynq":                 {"pkg/queue"},
+	"github.com/hibiken/asynqmon":              {"pkg/queue"},
+	"github.com/redis/go-redis/v9":             {"pkg/queue", "pkg/embedded"},
+	"golang.org/x/crypto/ssh":                  {"pkg/sshclient", "pkg/routersim"},
+	"github.com/nats-io/nats.go":               {"pkg/natsio", "pkg/state", "pkg/stream"},
+	"github.com/nats-io/nats.go/jetstream":     {"pkg/natsio", "pkg/state", "pkg/stream"},
+	"github.com/nats-io/nats-server/v2/server": {"pkg/embedded"},
+	"github.com/alicebob/miniredis/v2":         {"pkg/embedded"},
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+	Doc        string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Doc", module+"...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var all []listed
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// breaches lists every import that the table forbids.
+func breaches(all []listed) []string {
+	var out []string
+	for _, p := range all {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		allowed, known := rooms[name]
+		if !known {
+			out = append(out, name+" has no room in the table")
+			continue
+		}
+		for _, imported := range p.Imports {
+			ours, isOurs := strings.CutPrefix(imported, module)
+			switch {
+			case isOurs && strings.HasSuffix(ours, "test"):
+				if !strings.HasSuffix(name, "test") {
+					out = append(out, name+" ships the test helper "+ours)
+				}
+			case isOurs && allowed != nil && !slices.Contains(allowed, ours):
+				out = append(out, name+" must not import "+ours)
+			case !isOurs && owners[imported] != nil && !slices.Contains(owners[imported], name):
+				out = append(out, name+" must not import "+imported)
+			}
+		}
+	}
+	return out
+}
+
+func TestRooms(t *testing.T) {
+	t.Parallel()
+	all := packages(t)
+	for _, b := range breaches(all) {
+		t.Error(b)
+	}
+	for _, p := range all {
+		if p.Doc == "" {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+// TestRoomsGoRed proves that the table holds stages apart.
+func TestRoomsGoRed(t *testing.T) {
+	t.Parallel()
+	for _, p := range []listed{
+		{ImportPath: module + "scheduler", Imports: []string{module + "worker"}},
+		{ImportPath: module + "worker", Imports: []string{module + "scheduler"}},
+		{ImportPath: module + "worker", Imports: []string{module + "pkg/queue"}},
+		{ImportPath: module + "worker", Imports: []string{"github.com/hibiken/asynq"}},
+		{ImportPath: module + "pkg/queue", Imports: []string{module + "pkg/embedded/embeddedtest"}},
+		{ImportPath: module + "pkg/unknown"},
+	} {
+		if len(breaches([]listed{p})) != 1 {
+			t.Errorf("%s importing %v passes", p.ImportPath, p.Imports)
+		}
+	}
+}

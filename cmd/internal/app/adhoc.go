@@ -1,0 +1,120 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/fault"
+)
+
+const (
+	asksAtOnce = 16
+	// Up to this many requests go to the head of their queues; a walk along the queue per device is too dear for more.
+	headMax = 1000
+)
+
+// Asked is one device's answer to a request.
+type Asked struct {
+	Device device.Device
+	State  backup.State
+	Error  error // the request could not be made, or the device is blocked and force was not asked for
+}
+
+// Asks are requests under way.
+type Asks struct {
+	mu       sync.Mutex
+	requests map[string]backup.Request // by key, those not answered yet
+	devices  map[string]device.Device
+}
+
+// Ask requests a backup of every device: the request goes to KV first, where a scheduler finds it even when this process
+// ends here, and then the task is woken. A device that is blocked is answered at once, unless forced.
+func (p *Parts) Ask(ctx context.Context, devices []device.Device, force bool, answer func(Asked)) (*Asks, error) {
+	a := &Asks{requests: map[string]backup.Request{}, devices: map[string]device.Device{}}
+	id := rand.Text()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(asksAtOnce)
+	for _, d := range devices {
+		g.Go(func() error {
+			s, revision, err := p.Store.State(ctx, d.Key())
+			if err != nil {
+				return err
+			}
+			if s.Block != nil && !force {
+				a.answer(answer, Asked{d, s, fault.New(s.Block.Kind, "blocked", "since %s: %s", s.Block.At.Format(time.DateTime), s.Block.Reason)})
+				return nil
+			}
+			r := backup.Request{ID: id, Since: revision, Force: force, By: processName(), At: time.Now().UTC()}
+			if _, err := p.Store.PutRequest(ctx, d.Key(), r); err != nil {
+				return err
+			}
+			a.mu.Lock()
+			a.requests[d.Key()], a.devices[d.Key()] = r, d
+			a.mu.Unlock()
+			_, err = p.Queue.EnsureNow(ctx, d.Site, backup.Task{Device: d.ID, Slot: time.Now().Unix(), Reason: backup.ReasonRequest}, len(devices) <= headMax)
+			return err
+		})
+	}
+	return a, g.Wait()
+}
+
+func (a *Asks) answer(answer func(Asked), asked Asked) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	answer(asked)
+}
+
+// Open is the number of devices without an answer.
+func (a *Asks) Open() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.requests)
+}
+
+// Sites are those with a device without an answer.
+func (a *Asks) Sites() map[string]int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	sites := map[string]int{}
+	for key := range a.requests {
+		sites[a.devices[key].Site]++
+	}
+	return sites
+}
+
+var errAllAnswered = errors.New("every request is answered")
+
+// Await hears the outcomes until every request is answered or ctx ends: one watch of the states, whoever does the work.
+func (p *Parts) Await(ctx context.Context, a *Asks, answer func(Asked)) error {
+	if a.Open() == 0 {
+		return nil
+	}
+	err := p.Store.Watch(ctx, func(c backup.Change) error {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		r, ok := a.requests[c.Key]
+		if !ok || !r.ServedBy(c.State) {
+			return nil
+		}
+		delete(a.requests, c.Key)
+		answer(Asked{Device: a.devices[c.Key], State: c.State})
+		if len(a.requests) == 0 {
+			return errAllAnswered
+		}
+		return nil
+	}, func() {}, backup.BucketState)
+	if errors.Is(err, errAllAnswered) {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,150 @@
+// Package app builds the parts of each process, starts them in order and stops them in reverse.
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/confhaul/confhaul/pkg/collect"
+	"github.com/confhaul/confhaul/pkg/natsio"
+	"github.com/confhaul/confhaul/pkg/queue"
+	"github.com/confhaul/confhaul/pkg/settings"
+	"github.com/confhaul/confhaul/pkg/sshclient"
+	"github.com/confhaul/confhaul/pkg/state"
+	"github.com/confhaul/confhaul/pkg/stream"
+)
+
+// Parts are the tools of one process, connected.
+type Parts struct {
+	Settings settings.Settings
+	Conn     *natsio.Conn
+	Store    *state.Store
+	Stream   *stream.Stream
+	Queue    *queue.Client
+}
+
+// Connect reaches Redis and NATS or says which of them does not answer; for commands.
+func Connect(ctx context.Context, s settings.Settings) (*Parts, error) {
+	q, err := queue.NewClient(s.Redis, s.Timeouts.Whole)
+	if err != nil {
+		return nil, err
+	}
+	p := &Parts{Settings: s, Queue: q}
+	if err := q.Ping(ctx); err != nil {
+		p.Close()
+		return nil, err
+	}
+	if p.Conn, err = natsio.Connect(ctx, natsio.Options{URL: s.NATS, Name: processName()}); err != nil {
+		p.Close()
+		return nil, err
+	}
+	if err := p.open(ctx, slog.New(slog.DiscardHandler)); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// waitInterval is how often a process that waits for Redis or NATS looks again.
+const waitInterval = time.Second
+
+// await reaches Redis and NATS, however long that takes, and says once what it waits for; for processes.
+func await(ctx context.Context, s settings.Settings, log *slog.Logger) (*Parts, error) {
+	q, err := queue.NewClient(s.Redis, s.Timeouts.Whole)
+	if err != nil {
+		return nil, err
+	}
+	p := &Parts{Settings: s, Queue: q}
+	if err := until(ctx, log, "redis", q.Ping); err != nil {
+		p.Close()
+		return nil, err
+	}
+	p.Conn, err = natsio.Connect(ctx, natsio.Options{
+		URL: s.NATS, Name: processName(), Wait: true,
+		OnChange: func(up bool, err error) {
+			if up {
+				log.Info("nats reachable")
+			} else if ctx.Err() == nil {
+				log.Warn("nats not reachable: waiting for it", "address", s.NATS, "err", err)
+			}
+		},
+	})
+	if err == nil {
+		err = until(ctx, log, "jetstream", func(ctx context.Context) error { return p.open(ctx, log) })
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// until repeats do until it works, and tells once of a failure and once of its end.
+func until(ctx context.Context, log *slog.Logger, what string, do func(context.Context) error) error {
+	told := false
+	for {
+		err := do(ctx)
+		if err == nil {
+			if told {
+				log.Info(what + " reachable")
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !told {
+			log.Warn(what+" not reachable: waiting for it", "err", err)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(waitInterval):
+		}
+	}
+}
+
+func (p *Parts) open(ctx context.Context, log *slog.Logger) error {
+	s := p.Settings.Stream
+	var err error
+	if p.Store, err = state.Open(ctx, p.Conn, state.Options{
+		Replicas: s.Replicas,
+		Report:   func(err error) { log.Error("record left out", "err", err) },
+	}); err != nil {
+		return err
+	}
+	p.Stream, err = stream.Open(ctx, p.Conn, stream.Options{
+		SnapshotBytes: s.SnapshotBytes, EventBytes: s.EventBytes, Replicas: s.Replicas, PerSubject: s.PerSubject,
+	})
+	return err
+}
+
+// Close gives the connections up.
+func (p *Parts) Close() {
+	if p.Conn != nil {
+		p.Conn.Close()
+	}
+	_ = p.Queue.Close()
+}
+
+// NewCollector makes a collector with the settings' deadlines.
+func NewCollector(s settings.Settings) *collect.Collector {
+	t := s.Timeouts
+	return collect.New(collect.Options{
+		Timeouts: sshclient.Timeouts{Dial: t.Dial, Handshake: t.Handshake, Login: t.Login, FirstByte: t.FirstByte, Idle: t.Idle},
+		Whole:    t.Whole,
+	})
+}
+
+// processName tells this process from all others of the fleet.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}

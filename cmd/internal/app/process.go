@@ -1,0 +1,137 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/confhaul/confhaul/pkg/dashboard"
+	"github.com/confhaul/confhaul/pkg/queue"
+	"github.com/confhaul/confhaul/pkg/settings"
+	"github.com/confhaul/confhaul/pkg/telemetry"
+)
+
+const (
+	clockInterval  = time.Minute     // between two comparisons with Redis' clock
+	healthInterval = 5 * time.Second // between two looks at Redis and NATS
+	skewWarn       = 2 * time.Second
+	skewMax        = 10 * time.Second // beyond this the process takes and enqueues nothing
+	stopTimeout    = 5 * time.Second  // of the HTTP server
+)
+
+// Process is a long-running process: its parts, its small HTTP server, and the conditions of its readiness.
+type Process struct {
+	*Parts
+	Log     *slog.Logger
+	Metrics *telemetry.Metrics
+	Ready   *telemetry.Ready
+	HTTP    *telemetry.Server
+
+	skewed atomic.Bool
+}
+
+// Role is one job of a process. It returns when ctx ends, with nil, or when it cannot go on.
+type Role func(ctx context.Context, p *Process) error
+
+// Run is the life of a process: the HTTP server first, so that readiness tells while it waits, then Redis and NATS, then
+// the roles. A role that fails ends the process. after, where not nil, runs when the roles have ended.
+func Run(ctx context.Context, s settings.Settings, log *slog.Logger, roles []Role, after func(context.Context, *Process) error) (err error) {
+	p := &Process{Log: log, Metrics: telemetry.NewMetrics(), Ready: telemetry.NewReady()}
+	p.Ready.Set("start", errors.New("waiting for Redis and NATS"))
+	p.HTTP = telemetry.NewServer(p.Ready, p.Metrics)
+	if err := p.HTTP.Listen(ctx, s.Listen, log); err != nil {
+		return err
+	}
+	defer func() {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		err = errors.Join(err, p.HTTP.Stop(stop))
+	}()
+	if p.Parts, err = await(ctx, s, log); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped while it waited
+		}
+		return err
+	}
+	defer p.Close()
+	p.compareClocks(ctx)
+	p.Ready.Set("start", nil)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { p.watchHealth(gctx); return nil })
+	g.Go(func() error {
+		select {
+		case <-gctx.Done():
+			return nil
+		case <-p.HTTP.Done():
+			return errors.New("health and metrics are served no longer")
+		}
+	})
+	for _, role := range roles {
+		g.Go(func() error { return role(gctx, p) })
+	}
+	err = g.Wait()
+	if after != nil {
+		err = errors.Join(err, after(context.WithoutCancel(ctx), p))
+	}
+	return err
+}
+
+// Hold says whether this process must neither take nor enqueue tasks.
+func (p *Process) Hold() bool { return p.skewed.Load() }
+
+// watchHealth keeps the readiness true.
+func (p *Process) watchHealth(ctx context.Context) {
+	health, clock := time.NewTicker(healthInterval), time.NewTicker(clockInterval)
+	defer health.Stop()
+	defer clock.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-health.C:
+			p.Ready.Set("redis", p.Queue.Ping(ctx))
+			var err error
+			if !p.Conn.Connected() {
+				err = fmt.Errorf("nats at %s does not answer", p.Settings.NATS)
+			}
+			p.Ready.Set("nats", err)
+		case <-clock.C:
+			p.compareClocks(ctx)
+		}
+	}
+}
+
+func (p *Process) compareClocks(ctx context.Context) {
+	skew, err := p.Queue.Skew(ctx)
+	if err != nil {
+		return // Redis' absence is told elsewhere; what was known of the clock stays
+	}
+	off := skew.Abs()
+	if off > skewWarn {
+		p.Log.Warn("clock differs from Redis': set this machine's clock (NTP)", "ahead", skew.Round(time.Millisecond))
+	}
+	err = nil
+	if off > skewMax {
+		err = fmt.Errorf("clock is %s ahead of Redis', more than %s: nothing is taken or enqueued", skew.Round(time.Millisecond), skewMax)
+	}
+	p.skewed.Store(off > skewMax)
+	p.Ready.Set("clock", err)
+}
+
+// ServeDashboard serves the dashboard on the process's listener.
+func ServeDashboard(ctx context.Context, p *Process) error {
+	monitor, closeMonitor, err := queue.Monitor(p.Settings.Redis, dashboard.QueuesPath)
+	if err != nil {
+		return err
+	}
+	p.HTTP.Handle("/", dashboard.New(map[string]http.Handler{dashboard.QueuesPath: monitor}))
+	p.Log.Info("dashboard ready", "url", "http://"+p.HTTP.Addr()+dashboard.QueuesPath)
+	<-ctx.Done()
+	return closeMonitor()
+}

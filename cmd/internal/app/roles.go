@@ -1,0 +1,160 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/inventory"
+	"github.com/confhaul/confhaul/pkg/queue"
+	"github.com/confhaul/confhaul/pkg/telemetry"
+	"github.com/confhaul/confhaul/scheduler"
+	"github.com/confhaul/confhaul/worker"
+)
+
+// inventoryInterval is how often a scheduler looks whether its inventory file changed.
+const inventoryInterval = 5 * time.Second
+
+// Schedule is the scheduler's role. newQueue says that this process started Redis empty and no worker runs yet.
+func Schedule(newQueue bool) Role {
+	return func(ctx context.Context, p *Process) error {
+		t := p.Settings
+		s := scheduler.New(scheduler.Options{
+			Registry: p.Store, Queue: p.Queue, SiteLimit: t.SiteLimit, NewQueue: newQueue, Hold: p.Hold, Log: p.Log,
+			Timetable: scheduler.Timetable{Interval: t.Interval, JitterMin: t.Jitter.Min, JitterMax: t.Jitter.Max, RedialDelay: t.RedialDelay},
+		})
+		p.Metrics.ObserveFleet(func(ctx context.Context) telemetry.Fleet { return p.observe(ctx, s) })
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return s.Run(ctx) })
+		if t.Inventory != "" {
+			g.Go(func() error { p.followInventory(ctx); return nil })
+		}
+		return g.Wait()
+	}
+}
+
+// followInventory applies the inventory file whenever it changes. What cannot be applied leaves the old in force.
+func (p *Process) followInventory(ctx context.Context) {
+	applier := p.applier()
+	tick := time.NewTicker(inventoryInterval)
+	defer tick.Stop()
+	for {
+		r, err := applier.Refresh(ctx, false)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			p.Log.Error("inventory not applied: the registry stays as it is", "file", p.Settings.Inventory, "err", err)
+		case r.Added+r.Changed+r.Moved+r.Removed+r.Pending > 0:
+			p.Log.Info("inventory applied", "generation", r.Generation, "added", r.Added, "changed", r.Changed, "moved", r.Moved, "removed", r.Removed, "pending", r.Pending)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// observe puts the scheduler's view and the queues' together for metrics.
+func (p *Process) observe(ctx context.Context, s *scheduler.Scheduler) telemetry.Fleet {
+	seen := s.Fleet(time.Now())
+	f := telemetry.Fleet{Ages: seen.Ages, Never: seen.Never, OldestOverdue: seen.OldestOverdue, ByStatus: map[string]int{}}
+	for status, n := range seen.ByStatus {
+		f.ByStatus[string(status)] = n
+	}
+	if tasks, err := p.Queue.Counts(ctx, seen.Sites); err == nil { // without Redis these are not known, and readiness says so
+		f.Tasks = tasks
+	}
+	if served, err := p.Queue.ServedSites(); err == nil {
+		for _, site := range seen.Sites {
+			if !served[site] {
+				f.SitesWithoutWorker = append(f.SitesWithoutWorker, site)
+			}
+		}
+	}
+	return f
+}
+
+// Work is the worker's role for the named sites, or for all sites there are and will be when none is named.
+func Work(sites []string) Role {
+	return func(ctx context.Context, p *Process) error {
+		credentials, err := inventory.NewCredentialStore(p.Settings.Credentials)
+		if err != nil {
+			return err
+		}
+		presence := p.Queue
+		if status := p.Settings.StatusRedis; status.Reveal() != "" {
+			if presence, err = queue.NewClient(status, p.Settings.Timeouts.Whole); err != nil {
+				return err
+			}
+			defer func() { _ = presence.Close() }()
+		}
+		w := worker.New(worker.Options{
+			Store: p.Store, Publisher: p.Stream, Collector: NewCollector(p.Settings), Credentials: credentials, Presence: presence,
+			Meter: p.Metrics, Log: p.Log, Name: processName(),
+			Whole: p.Settings.Timeouts.Whole, RedialDelay: p.Settings.RedialDelay, Ladder: p.Settings.Retry,
+		})
+		server, err := queue.NewServer(queue.ServerOptions{
+			URL: p.Settings.Redis, Sessions: p.Settings.Concurrency, Grace: p.Settings.Grace, Handler: w.Run, Hold: p.Hold, Log: p.Log,
+		})
+		if err != nil {
+			return err
+		}
+		defer server.Stop()
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() error { p.followCredentials(ctx, credentials); return nil })
+		if len(sites) > 0 {
+			for _, site := range sites {
+				if err := server.Serve(site); err != nil {
+					return err
+				}
+			}
+		} else {
+			g.Go(func() error { return p.serveAll(ctx, server) })
+		}
+		g.Go(func() error {
+			if err := server.Verify(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+			return nil
+		})
+		<-ctx.Done()
+		return g.Wait()
+	}
+}
+
+// serveAll serves every site in the registry, also those that come later.
+func (p *Process) serveAll(ctx context.Context, server *queue.Server) error {
+	err := p.Store.Watch(ctx, func(c backup.Change) error {
+		if c.Deleted {
+			return nil
+		}
+		return server.Serve(c.Site.Name)
+	}, func() {}, backup.BucketSites)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// followCredentials reloads the credentials file when it changes. What cannot be read leaves the old in force.
+func (p *Process) followCredentials(ctx context.Context, c *inventory.CredentialStore) {
+	tick := time.NewTicker(inventoryInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		switch changed, err := c.Reload(); {
+		case err != nil:
+			p.Log.Error("credentials not reloaded: the old ones stay in force", "err", err)
+		case changed:
+			p.Log.Info("credentials reloaded")
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confhaul/confhaul/cmd/internal/app"
+	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/settings"
+	"github.com/confhaul/confhaul/pkg/telemetry"
+)
+
+// listen adds --listen to a long-running command.
+func listen(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "listen", "", "`address` of metrics, health and dashboard (default 127.0.0.1:9470; port 0 takes a free one)")
+}
+
+// process loads what a long-running command needs, and checks the files it names as settings check does.
+func (e *env) process(listen string, needs ...string) (settings.Settings, *slog.Logger, error) {
+	log := telemetry.NewLogger(e.err, e.errTerminal, slog.LevelInfo)
+	s, err := e.settings()
+	if err != nil {
+		return s, log, err
+	}
+	if listen != "" {
+		s.Listen = listen
+		if err := s.Validate(); err != nil {
+			return s, log, usage(err)
+		}
+	}
+	for _, need := range needs {
+		if need == "inventory" && s.Inventory == "" || need == "credentials" && s.Credentials == "" {
+			return s, log, usage(errors.New("the settings name no " + need + " file: add " + need + ": FILE (see --config)"))
+		}
+	}
+	if _, err := app.LoadFiles(s); err != nil {
+		return s, log, usage(err)
+	}
+	return s, log, nil
+}
+
+func (e *env) schedulerCmd() *cobra.Command {
+	address := ""
+	cmd := &cobra.Command{
+		Use: "scheduler", Short: "Put a task into the queue for every device that is due; run two or more", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, log, err := e.process(address)
+			if err != nil {
+				return err
+			}
+			return app.Run(cmd.Context(), s, log.With("process", "scheduler"), []app.Role{app.Schedule(false)}, nil)
+		},
+	}
+	listen(cmd, &address)
+	return cmd
+}
+
+func (e *env) workerCmd() *cobra.Command {
+	address, sites, sessions := "", []string(nil), 0
+	cmd := &cobra.Command{
+		Use: "worker", Short: "Back up devices; run as many as you like, at the sites or central", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, log, err := e.process(address, "credentials")
+			if err != nil {
+				return err
+			}
+			for _, site := range sites {
+				if err := device.CheckSite(site); err != nil {
+					return usage(err)
+				}
+			}
+			if sessions != 0 {
+				s.Concurrency = sessions
+			}
+			if err := s.Validate(); err != nil {
+				return usage(err)
+			}
+			return app.Run(cmd.Context(), s, log.With("process", "worker"), []app.Role{app.Work(sites)}, nil)
+		},
+	}
+	listen(cmd, &address)
+	cmd.Flags().StringSliceVar(&sites, "site", nil, "only these `sites` (default: all there are and will be)")
+	cmd.Flags().IntVar(&sessions, "concurrency", 0, "`sessions` at once (default 10)")
+	return cmd
+}
+
+func (e *env) dashboardCmd() *cobra.Command {
+	address := ""
+	cmd := &cobra.Command{
+		Use: "dashboard", Short: "Serve the queues' dashboard, read-only", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, log, err := e.process(address)
+			if err != nil {
+				return err
+			}
+			return app.Run(cmd.Context(), s, log.With("process", "dashboard"), []app.Role{app.ServeDashboard}, nil)
+		},
+	}
+	listen(cmd, &address)
+	return cmd
+}
+
+func (e *env) upCmd() *cobra.Command {
+	address := ""
+	cmd := &cobra.Command{
+		Use: "up", Short: "Run everything in this process, with Redis and NATS inside; for up to about 5,000 devices",
+		Long: `Run scheduler, worker and dashboard in this process, with a Redis and a NATS of its own that keep their data in the
+data directory (--data) and listen on loopback only. Other commands on this machine find it there.`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, log, err := e.process(address, "inventory", "credentials")
+			if err != nil {
+				return err
+			}
+			return app.Up(cmd.Context(), s, log, nil, nil)
+		},
+	}
+	listen(cmd, &address)
+	return cmd
+}

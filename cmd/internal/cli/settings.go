@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confhaul/confhaul/cmd/internal/app"
+	"github.com/confhaul/confhaul/pkg/settings"
+)
+
+func (e *env) settingsCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "settings", Short: "Check settings", Args: args(cobra.NoArgs), RunE: help}
+	cmd.AddCommand(&cobra.Command{
+		Use: "check", Short: "Check settings, inventory and credentials as start-up does", Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error { return e.runSettingsCheck() },
+	})
+	return cmd
+}
+
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
+type settingsReport struct {
+	Redis       string `json:"redis"`
+	NATS        string `json:"nats"`
+	Devices     int    `json:"devices"`
+	Sites       int    `json:"sites"`
+	Credentials int    `json:"credentials"`
+}
+
+func (e *env) runSettingsCheck() error {
+	s, err := e.settings()
+	if err != nil {
+		return err
+	}
+	if s.Inventory == "" && s.Credentials == "" {
+		return e.printSettings(s, app.Files{})
+	}
+	files, err := app.LoadFiles(s)
+	if err != nil {
+		return usage(err)
+	}
+	return e.printSettings(s, files)
+}
+
+func (e *env) printSettings(s settings.Settings, files app.Files) error {
+	r := settingsReport{Redis: s.Redis.String(), NATS: s.NATS.String(), Credentials: len(files.CredentialNames())}
+	sites := map[string]bool{}
+	for _, d := range files.Devices() {
+		r.Devices++
+		sites[d.Site] = true
+	}
+	r.Sites = len(sites)
+	if e.output == "json" {
+		return printJSON(e.out, r)
+	}
+	_, err := fmt.Fprintf(e.out, "settings ok: redis %s, nats %s\n", r.Redis, r.NATS)
+	if files.Inventory != nil {
+		_, ierr := fmt.Fprintf(e.out, "inventory ok: %s on %s\n", plural(r.Devices, "device"), plural(r.Sites, "site"))
+		err = errors.Join(err, ierr)
+	}
+	if files.Credentials != nil {
+		_, cerr := fmt.Fprintf(e.out, "credentials ok: %d\n", r.Credentials)
+		err = errors.Join(err, cerr)
+	}
+	return err
+}

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confhaul/confhaul/cmd/internal/app"
+	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/fault"
+)
+
+type statusOptions struct{ site, kind string }
+
+func (e *env) statusCmd() *cobra.Command {
+	o := statusOptions{}
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show how every device's backups stand", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.runStatus(cmd.Context(), o) },
+	}
+	cmd.Flags().StringVar(&o.site, "site", "", "only this `site`")
+	cmd.Flags().StringVar(&o.kind, "kind", "", "only devices whose last attempt failed with this `kind`: "+kindNames())
+	return cmd
+}
+
+// deviceStatus is one device in listings.
+type deviceStatus struct {
+	ID       string        `json:"id"`
+	Name     string        `json:"name,omitempty"`
+	Site     string        `json:"site,omitempty"`
+	Status   backup.Status `json:"status"`
+	Kind     fault.Kind    `json:"kind"`
+	Reason   string        `json:"reason"`
+	Digest   string        `json:"digest"`
+	Version  string        `json:"version"`
+	LastGood *time.Time    `json:"last_good,omitempty"` // when the last proven export began
+	NextAt   *time.Time    `json:"next_at,omitempty"`
+	Failures int           `json:"failures,omitempty"`
+}
+
+func statusOf(d device.Device, s backup.State) deviceStatus {
+	return deviceStatus{
+		ID: d.ID, Name: d.Name, Site: d.Site, Status: s.Status(), Kind: s.Kind, Reason: s.Reason, Digest: s.Digest, Version: s.Version,
+		LastGood: optional(s.GoodStarted), NextAt: optional(s.NextAt), Failures: s.Failures,
+	}
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func (e *env) runStatus(ctx context.Context, o statusOptions) error {
+	p, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if err := p.EnsureRegistry(ctx); err != nil {
+		return inputError(err)
+	}
+	list, err := statuses(ctx, p)
+	if err != nil {
+		return err
+	}
+	shown := []deviceStatus{}
+	for _, d := range list {
+		if (o.site == "" || d.Site == o.site) && (o.kind == "" || string(d.Kind) == o.kind) {
+			shown = append(shown, d)
+		}
+	}
+	if e.output == "json" {
+		return printJSON(e.out, shown)
+	}
+	return e.printStatus(shown)
+}
+
+func statuses(ctx context.Context, p *app.Parts) ([]deviceStatus, error) {
+	devices, err := p.Store.Devices(ctx)
+	if err != nil {
+		return nil, err
+	}
+	states, err := p.Store.States(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]deviceStatus, 0, len(devices))
+	for _, d := range devices {
+		if d.Enabled {
+			out = append(out, statusOf(d, states[d.Key()]))
+		}
+	}
+	return out, nil
+}
+
+// statusRowsMax is how many healthy devices a table may list beside the others; beyond it they are only counted.
+const statusRowsMax = 50
+
+func (e *env) printStatus(list []deviceStatus) error {
+	now := time.Now()
+	counts := map[backup.Status]int{}
+	for _, d := range list {
+		counts[d.Status]++
+	}
+	_, err := fmt.Fprintf(e.out, "%s: %d ok, %d failing, %d blocked, %d pending\n\n", plural(len(list), "device"),
+		counts[backup.StatusOK], counts[backup.StatusFailing], counts[backup.StatusBlocked], counts[backup.StatusPending])
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	rank := map[backup.Status]int{backup.StatusBlocked: 0, backup.StatusFailing: 1, backup.StatusPending: 2, backup.StatusOK: 3}
+	sort.SliceStable(list, func(i, j int) bool { return rank[list[i].Status] < rank[list[j].Status] })
+	rows, left := [][]string{}, 0
+	for _, d := range list {
+		if d.Status == backup.StatusOK && len(rows) >= statusRowsMax {
+			left++
+			continue
+		}
+		good := time.Time{}
+		if d.LastGood != nil {
+			good = *d.LastGood
+		}
+		rows = append(rows, []string{d.ID, d.Site, string(d.Status), since(good, now), d.Version, clip(d.Reason, 80)})
+	}
+	table(e.out, []string{"DEVICE", "SITE", "STATUS", "LAST GOOD", "ROUTEROS", "REASON"}, rows)
+	if left > 0 {
+		_, err = fmt.Fprintf(e.out, "and %d more that are ok (-o json lists all)\n", left)
+	}
+	return err
+}
