@@ -61,7 +61,7 @@ func ping(ctx context.Context, port int, token secret.Text) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 
 	t := token.Reveal()

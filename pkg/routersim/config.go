@@ -83,9 +83,9 @@ func (b *builder) command(head string, pairs []string) {
 }
 
 // status puts a status comment above the last command.
-func (b *builder) status(format string, args ...any) {
+func (b *builder) status(text string) {
 	m := &b.menus[len(b.menus)-1]
-	m.entries[len(m.entries)-1].status = fmt.Sprintf(format, args...)
+	m.entries[len(m.entries)-1].status = text
 }
 
 // text draws n characters of alphabet.

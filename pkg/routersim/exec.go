@@ -23,7 +23,7 @@ func (r *Router) channel(c ssh.NewChannel, s *Session) {
 	if err != nil {
 		return // the client has gone
 	}
-	defer ch.Close()
+	defer func() { _ = ch.Close() }()
 	for req := range requests {
 		var exec struct{ Command string }
 		ok := req.Type == "exec" && ssh.Unmarshal(req.Payload, &exec) == nil

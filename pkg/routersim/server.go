@@ -44,7 +44,7 @@ func (r *Router) accept(l *listener) {
 func (r *Router) serve(conn net.Conn) {
 	s := r.fleet.log.open(r.ID())
 	defer r.fleet.log.close(s)
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(r.fleet.ctx, func() { _ = conn.Close() })
 	defer stop()
 	if err := conn.SetDeadline(time.Now().Add(sessionTimeout)); err != nil {
@@ -59,7 +59,7 @@ func (r *Router) serve(conn net.Conn) {
 	if err != nil {
 		return // no common algorithm, a refused login or a client that left: the session log has it
 	}
-	defer sc.Close()
+	defer func() { _ = sc.Close() }()
 	login(LoginOK)
 	discarded := make(chan struct{})
 	go func() {

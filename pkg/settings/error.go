@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"errors"
 	"strconv"
 	"strings"
 	"unicode"
@@ -48,11 +47,11 @@ func split(err error) []*Error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*Error](err); ok && error(e) == err {
+	if e, ok := err.(*Error); ok { //nolint:errorlint // this one itself, not one inside
 		return []*Error{e}
 	}
 	var all []*Error
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the join itself
 		for _, one := range joined.Unwrap() {
 			all = append(all, split(one)...)
 		}

@@ -105,14 +105,14 @@ func (e *env) execute(ctx context.Context, args []string) int {
 
 // lines gives each of several joined errors its own line.
 func lines(err error) []string {
-	if x, ok := err.(interface{ Unwrap() []error }); ok {
+	if x, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the join itself, not one inside
 		var out []string
 		for _, one := range x.Unwrap() {
 			out = append(out, lines(one)...)
 		}
 		return out
 	}
-	if x, ok := err.(*exitError); ok && x.err != nil {
+	if x, ok := err.(*exitError); ok && x.err != nil { //nolint:errorlint // the outermost
 		return lines(x.err)
 	}
 	return []string{err.Error()}
