@@ -39,6 +39,7 @@ const rescueTimeout = 3 * time.Second
 type gate struct {
 	slots chan struct{} // holds one token per session in work
 	hold  func() bool
+	told  func(err error) // hears of every answer of Redis to a dequeue; nil: it answered
 
 	mu      sync.Mutex
 	source  string
@@ -46,11 +47,11 @@ type gate struct {
 	guarded bool // a dequeue with the guard has run
 }
 
-func newGate(sessions int, hold func() bool) *gate {
+func newGate(sessions int, hold func() bool, told func(error)) *gate {
 	if hold == nil {
 		hold = func() bool { return false }
 	}
-	return &gate{slots: make(chan struct{}, sessions), hold: hold}
+	return &gate{slots: make(chan struct{}, sessions), hold: hold, told: told}
 }
 
 // release gives a slot back; each handler does so once.
@@ -108,6 +109,9 @@ func (g *gate) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessH
 		g.mu.Lock()
 		g.guarded = true
 		g.mu.Unlock()
+		g.told(nil)
+	} else if !isNoScript(err) {
+		g.told(err)
 	}
 	return err
 }
@@ -169,6 +173,9 @@ func hasKeys(args []any, n, at int, parts ...string) bool {
 	}
 	return true
 }
+
+// isNoScript says whether Redis does not know the script, which go-redis then sends.
+func isNoScript(err error) bool { return strings.HasPrefix(err.Error(), "NOSCRIPT ") }
 
 // noScript makes go-redis send the script's text instead of its digest.
 type noScript struct{}

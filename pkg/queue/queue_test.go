@@ -331,7 +331,7 @@ func TestStopReturnsTasksUncounted(t *testing.T) {
 // TestResultSurvivesBlip gives the hook a finish script whose context asynq has cancelled already.
 func TestResultSurvivesBlip(t *testing.T) {
 	t.Parallel()
-	g := newGate(1, nil)
+	g := newGate(1, nil, func(error) {})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	var live bool

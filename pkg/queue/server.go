@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ type Server struct {
 	servers  map[string]*asynq.Server
 	running  map[string]runningTask // by task id
 	draining bool
+	down     bool // Redis did not answer last time; told once
 
 	stopOwnership context.CancelFunc
 	ownership     sync.WaitGroup
@@ -76,9 +78,10 @@ func NewServer(o ServerOptions) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		redis: rc, gate: newGate(o.Sessions, o.Hold), handler: o.Handler, grace: o.Grace, log: o.Log,
+		redis: rc, handler: o.Handler, grace: o.Grace, log: o.Log,
 		servers: map[string]*asynq.Server{}, running: map[string]runningTask{},
 	}
+	s.gate = newGate(o.Sessions, o.Hold, s.tellRedis)
 	rc.AddHook(s.gate)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stopOwnership = cancel
@@ -220,6 +223,20 @@ func isFailure(err error) bool {
 	return !ok || a.next.Counted
 }
 
+// tellRedis says once that Redis is away and once that it is back.
+func (s *Server) tellRedis(err error) {
+	s.mu.Lock()
+	was := s.down
+	s.down = err != nil
+	s.mu.Unlock()
+	switch {
+	case err != nil && !was:
+		s.log.Warn("queue not reachable: waiting for it", "err", err)
+	case err == nil && was:
+		s.log.Info("queue reachable again")
+	}
+}
+
 // watchOwnership ends the sessions of tasks that Redis no longer counts as active: another worker may get them.
 func (s *Server) watchOwnership(ctx context.Context) {
 	tick := time.NewTicker(ownershipInterval)
@@ -312,11 +329,20 @@ func each(servers []*asynq.Server, do func(*asynq.Server)) {
 	wg.Wait()
 }
 
-// asynqLog hands asynq's lines to slog.
+// asynqLog hands asynq's lines to slog, but for those that say again what tellRedis has said: every part of asynq complains
+// of an absent Redis every second.
 type asynqLog struct{ log *slog.Logger }
 
-func (l asynqLog) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...)) }
-func (l asynqLog) Info(args ...any)  { l.log.Info(fmt.Sprint(args...)) }
-func (l asynqLog) Warn(args ...any)  { l.log.Warn(fmt.Sprint(args...)) }
-func (l asynqLog) Error(args ...any) { l.log.Error(fmt.Sprint(args...)) }
-func (l asynqLog) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...)) }
+func (l asynqLog) tell(level slog.Level, args []any) {
+	line := fmt.Sprint(args...)
+	if strings.Contains(line, "redis eval error") || strings.Contains(line, "redis command error") || strings.Contains(line, "pubsub") {
+		level = slog.LevelDebug
+	}
+	l.log.Log(context.Background(), level, line)
+}
+
+func (l asynqLog) Debug(args ...any) { l.tell(slog.LevelDebug, args) }
+func (l asynqLog) Info(args ...any)  { l.tell(slog.LevelInfo, args) }
+func (l asynqLog) Warn(args ...any)  { l.tell(slog.LevelWarn, args) }
+func (l asynqLog) Error(args ...any) { l.tell(slog.LevelError, args) }
+func (l asynqLog) Fatal(args ...any) { l.tell(slog.LevelError, args) }

@@ -80,7 +80,7 @@ func hostKeyFault(known, seen device.HostKey) error {
 	}
 	return fault.New(fault.HostKey, stepHandshake,
 		"the router shows %s %s, on record is %s %s%s; no credential was sent. If the router was replaced, reset or given a new key, "+
-			"compare the first with the router and accept it with `confhaul hostkey`; if not, something else answers at its address",
+			"compare the first with the router, then use `confhaul hostkey forget`; if not, something else answers at its address",
 		seen.Type, seen.Fingerprint, known.Type, known.Fingerprint, since)
 }
 

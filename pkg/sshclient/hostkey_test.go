@@ -48,7 +48,7 @@ func TestDialHostKey(t *testing.T) {
 			target.HostKey = tt.known
 			if tt.want == nil {
 				_, err := Dial(t.Context(), target, nil)
-				wantFault(t, err, fault.HostKey, tt.known.Fingerprint, ssh.FingerprintSHA256(tt.shown.PublicKey()), "confhaul hostkey")
+				wantFault(t, err, fault.HostKey, tt.known.Fingerprint, ssh.FingerprintSHA256(tt.shown.PublicKey()), "confhaul hostkey forget")
 				if asked.Load() {
 					t.Error("the password was sent to a router with a wrong key")
 				}

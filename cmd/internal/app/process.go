@@ -82,8 +82,8 @@ func Run(ctx context.Context, s settings.Settings, log *slog.Logger, roles []Rol
 	return err
 }
 
-// Hold says whether this process must neither take nor enqueue tasks.
-func (p *Process) Hold() bool { return p.skewed.Load() }
+// Hold says whether this process must neither take nor enqueue tasks: its clock is off, or the state store is away.
+func (p *Process) Hold() bool { return p.skewed.Load() || !p.Conn.Connected() }
 
 // watchHealth keeps the readiness true.
 func (p *Process) watchHealth(ctx context.Context) {

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/inventory"
 	"github.com/confhaul/confhaul/pkg/queue"
 	"github.com/confhaul/confhaul/pkg/telemetry"
@@ -144,7 +145,17 @@ func (p *Process) serveAll(ctx context.Context, server *queue.Server) error {
 func (p *Process) followCredentials(ctx context.Context, c *inventory.CredentialStore) {
 	tick := time.NewTicker(inventoryInterval)
 	defer tick.Stop()
+	lift := true // the file may have changed while no worker ran
 	for {
+		if lift {
+			if err := p.liftRefused(ctx, c); err != nil {
+				if ctx.Err() == nil {
+					p.Log.Warn("blocked devices not looked through: trying again", "err", err)
+				}
+			} else {
+				lift = false
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -155,6 +166,45 @@ func (p *Process) followCredentials(ctx context.Context, c *inventory.Credential
 			p.Log.Error("credentials not reloaded: the old ones stay in force", "err", err)
 		case changed:
 			p.Log.Info("credentials reloaded")
+			lift = true
 		}
 	}
+}
+
+// liftRefused lifts the blocks of devices that refused another version of their credential than the one in force.
+func (p *Process) liftRefused(ctx context.Context, c *inventory.CredentialStore) error {
+	states, err := p.Store.States(ctx)
+	if err != nil {
+		return err
+	}
+	versions := map[string]string{} // by credential; "" where its source does not answer
+	for key, s := range states {
+		if s.Block == nil || s.Block.Kind != fault.Auth {
+			continue
+		}
+		d, found, err := p.Store.Device(ctx, key)
+		if err != nil {
+			return err
+		}
+		if !found {
+			continue
+		}
+		version, known := versions[d.Credential]
+		if !known {
+			cred, err := c.Credential(ctx, d.Credential)
+			if err != nil {
+				p.Log.Warn("credential not readable: its blocked devices stay blocked", "credential", d.Credential, "err", err)
+			}
+			version = cred.Version
+			versions[d.Credential] = version
+		}
+		if !worker.Lifted(*s.Block, version) {
+			continue
+		}
+		if _, err := p.Lift(ctx, key, func(b backup.Block) bool { return worker.Lifted(b, version) }); err != nil {
+			return err
+		}
+		p.Log.Info("block lifted: the credential changed", "device", d.ID, "site", d.Site, "credential", d.Credential)
+	}
+	return nil
 }

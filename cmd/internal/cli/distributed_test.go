@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/embedded"
 	"github.com/confhaul/confhaul/pkg/embedded/embeddedtest"
 	"github.com/confhaul/confhaul/pkg/routersim"
+	"github.com/confhaul/confhaul/pkg/secret"
 )
 
 // seenEvent is a snapshot event as a consumer that knows nothing of confhaul's code reads it.
@@ -159,6 +162,41 @@ func TestDistributed(t *testing.T) {
 	status := decode[[]deviceStatus](t, runHere(t, append([]string{"status", "--kind", "hostkey"}, at...)...))
 	if len(status) != 1 || status[0].ID != "router-0006" || status[0].Digest == "" {
 		t.Errorf("status --kind hostkey: %+v", status)
+	}
+	if o := runHere(t, append([]string{"hostkey", "forget", "router-0006"}, at...)...); o.code != 0 || !contains(o.out, "forgot ssh-") {
+		t.Errorf("hostkey forget: exit %d: %s %s", o.code, o.out, o.errOut)
+	}
+	if o := runHere(t, append([]string{"backup", "router-0006", "--wait"}, at...)...); o.code != 0 {
+		t.Errorf("after its key was forgotten: exit %d: %s", o.code, o.out)
+	}
+
+	// The password is changed on the routers first: one device finds out, and the corrected file brings it back.
+	for _, r := range fleet.Routers() {
+		r.SetPassword(secret.New("pw-after-rotation"))
+	}
+	if o := runHere(t, append([]string{"backup", "router-0007", "--wait"}, at...)...); o.code != exitBlocked {
+		t.Errorf("refused login: exit %d: %s", o.code, o.out)
+	}
+	credentials := filepath.Join(filepath.Dir(config), "credentials.yaml")
+	text, err := os.ReadFile(credentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeByRename(credentials, strings.ReplaceAll(string(text), "pw-of-the-test", "pw-after-rotation")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the block to be lifted", func() bool {
+		o := runHere(t, append([]string{"backup", "router-0007", "--wait"}, at...)...)
+		return o.code == 0
+	})
+	refused := 0
+	for _, s := range fleet.Sessions() {
+		if s.Login == routersim.LoginRefused {
+			refused++
+		}
+	}
+	if refused != 1 {
+		t.Errorf("%d refused logins, want the one that found out", refused)
 	}
 	noOverlap(t, fleet)
 	if leak := "pw-of-the-test"; bytes.Contains([]byte(first.out+second.out+first.errOut), []byte(leak)) {

@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,6 +103,32 @@ func finished(all []routersim.Session) int {
 		}
 	}
 	return n
+}
+
+// TestChangedInterval starts up with 6 h, 12 h and 1 h on the same data: what is done stays done.
+func TestChangedInterval(t *testing.T) {
+	t.Parallel()
+	const devices = 8
+	fleet, config := fleetFiles(t, routersim.Options{Devices: devices, Seed: 9}, upSettings)
+	data := t.TempDir()
+	for i, interval := range []string{"6h", "12h", "1h"} {
+		up := startProcess(t, []string{"CONFHAUL_INTERVAL=" + interval}, "up", "--config", config, "--data", data)
+		eventually(t, "every device to be backed up", func() bool {
+			o := runHere(t, "status", "--data", data, "-o", "json")
+			return o.code == 0 && strings.Count(o.out, `"status": "ok"`) == devices
+		})
+		if i > 0 { // the forced one shows that the workers were at work: anything that was due had its chance
+			if o := runHere(t, "backup", "router-0001", "--wait", "--data", data); o.code != 0 {
+				t.Fatalf("exit %d: %s", o.code, o.errOut)
+			}
+		}
+		if code := up.stop(t); code != 0 {
+			t.Fatalf("up ends with %d", code)
+		}
+	}
+	if n := len(fleet.Sessions()); n < devices+2 || n > devices+3 { // one device's hourly slot may fall into the test
+		t.Errorf("%d sessions for %d devices and 2 requests", n, devices)
+	}
 }
 
 // TestInventoryReload changes the file under a running up: a device comes, one goes, and a broken file changes nothing.
