@@ -26,6 +26,7 @@ var rooms = map[string][]string{
 
 	"pkg/embedded": nouns, "pkg/routersim": nouns,
 	"pkg/embedded/embeddedtest": append([]string{"pkg/embedded"}, nouns...),
+	"pkg/natsio/natsiotest":     append([]string{"pkg/natsio"}, nouns...),
 
 	"cmd/internal/app": nil, "cmd/internal/cli": nil, "cmd/confhaul": {"cmd/internal/cli"}, // nil: everything but test helpers
 }
@@ -40,7 +41,7 @@ var owners = map[string][]string{
 	"golang.org/x/crypto/ssh":                  {"pkg/sshclient", "pkg/routersim"},
 	"github.com/nats-io/nats.go":               {"pkg/natsio", "pkg/state", "pkg/stream"},
 	"github.com/nats-io/nats.go/jetstream":     {"pkg/natsio", "pkg/state", "pkg/stream"},
-	"github.com/nats-io/nats-server/v2/server": {"pkg/embedded"},
+	"github.com/nats-io/nats-server/v2/server": {"pkg/embedded", "pkg/natsio/natsiotest"},
 	"github.com/alicebob/miniredis/v2":         {"pkg/embedded"},
 }
 

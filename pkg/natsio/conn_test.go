@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 	"net"
 	"strings"
 	"testing"
@@ -77,20 +78,20 @@ func TestConnectToServerThatSaysNothing(t *testing.T) {
 
 func TestConnectHonoursTokenAndPassword(t *testing.T) {
 	t.Parallel()
-	token := startServer(t, func(o *server.Options) { o.Authorization = "s3cret" })
-	user := startServer(t, func(o *server.Options) { o.Username, o.Password = "u", "s3cret" })
+	token := natsiotest.StartServer(t, func(o *server.Options) { o.Authorization = "s3cret" })
+	user := natsiotest.StartServer(t, func(o *server.Options) { o.Username, o.Password = "u", "s3cret" })
 	for _, tt := range []struct {
 		name, url string
 		ok        bool
 	}{
-		{"token", "nats://s3cret@" + token.srv.Addr().String(), true},
-		{"wrong token", "nats://wr0ng@" + token.srv.Addr().String(), false},
-		{"password", "nats://u:s3cret@" + user.srv.Addr().String(), true},
-		{"wrong password", "nats://u:wr0ng@" + user.srv.Addr().String(), false},
+		{"token", "nats://s3cret@" + token.Srv.Addr().String(), true},
+		{"wrong token", "nats://wr0ng@" + token.Srv.Addr().String(), false},
+		{"password", "nats://u:s3cret@" + user.Srv.Addr().String(), true},
+		{"wrong password", "nats://u:wr0ng@" + user.Srv.Addr().String(), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c, err := natsio.Connect(within(t), natsio.Options{URL: secret.NewURL(tt.url)})
+			c, err := natsio.Connect(natsiotest.Within(t), natsio.Options{URL: secret.NewURL(tt.url)})
 			if (err == nil) != tt.ok {
 				t.Fatalf("got %v, want connected %v", err, tt.ok)
 			}
@@ -110,11 +111,11 @@ func TestConnectHonoursTokenAndPassword(t *testing.T) {
 
 func TestWaitTellsOnceAndOutlivesOutages(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := natsiotest.StartServer(t)
 	// Of two addresses nobody is ever at the first, which gives nats.go a failure to tell in each round of tries.
-	url := secret.NewURL("nats://127.0.0.1:1,nats://" + s.address())
-	s.stop()
-	refuser, err := net.Listen("tcp", s.address())
+	url := secret.NewURL("nats://127.0.0.1:1,nats://" + s.Address())
+	s.Stop()
+	refuser, err := net.Listen("tcp", s.Address())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestWaitTellsOnceAndOutlivesOutages(t *testing.T) {
 	}
 	connected := make(chan result, 1)
 	go func() {
-		c, err := natsio.Connect(within(t), natsio.Options{URL: url, Wait: true, OnChange: onChange})
+		c, err := natsio.Connect(natsiotest.Within(t), natsio.Options{URL: url, Wait: true, OnChange: onChange})
 		connected <- result{c, err}
 	}()
 	for range 3 {
@@ -135,26 +136,26 @@ func TestWaitTellsOnceAndOutlivesOutages(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	if c := next(t, told); c.up || c.err == nil {
+	if c := natsiotest.Next(t, told); c.up || c.err == nil {
 		t.Fatalf("first told %+v, want down with a reason", c)
 	}
 	if err := refuser.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.start()
-	r := next(t, connected)
+	s.Start()
+	r := natsiotest.Next(t, connected)
 	if r.err != nil {
 		t.Fatal(r.err)
 	}
-	if c := next(t, told); !c.up {
+	if c := natsiotest.Next(t, told); !c.up {
 		t.Fatalf("then told %+v, want up: an outage is told once", c)
 	}
-	s.stop()
-	if c := next(t, told); c.up || c.err == nil {
+	s.Stop()
+	if c := natsiotest.Next(t, told); c.up || c.err == nil {
 		t.Fatalf("told %+v, want down with a reason", c)
 	}
-	s.start()
-	if c := next(t, told); !c.up {
+	s.Start()
+	if c := natsiotest.Next(t, told); !c.up {
 		t.Fatalf("told %+v, want up", c)
 	}
 	r.c.Close()
@@ -166,9 +167,9 @@ func TestWaitTellsOnceAndOutlivesOutages(t *testing.T) {
 
 func TestWaitEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
-	url := s.url()
-	s.stop()
+	s := natsiotest.StartServer(t)
+	url := s.URL()
+	s.Stop()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	gone := errors.New("told to stop")
@@ -180,22 +181,22 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 
 func TestNothingIsSentAfterItsSenderGaveUp(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
-	c := connect(t, s)
+	s := natsiotest.StartServer(t)
+	c := natsiotest.Connect(t, s)
 	makeStream(t, c, "s")
-	s.stop()
+	s.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if _, err := c.JetStream().Publish(ctx, "s.x", []byte("during")); err == nil {
 		t.Error("published to a server that is not there")
 	}
-	s.start()
+	s.Start()
 	publish(t, c, "s.x", "after")
-	stream, err := c.JetStream().Stream(within(t), "s")
+	stream, err := c.JetStream().Stream(natsiotest.Within(t), "s")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m, err := stream.GetMsg(within(t), 1); err != nil || string(m.Data) != "after" {
+	if m, err := stream.GetMsg(natsiotest.Within(t), 1); err != nil || string(m.Data) != "after" {
 		t.Errorf("first on the stream is %+v, %v", m, err)
 	}
 }

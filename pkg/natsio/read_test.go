@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ var errEnough = errors.New("enough")
 
 func makeStream(t *testing.T, c *natsio.Conn, name string) {
 	t.Helper()
-	_, err := c.JetStream().CreateStream(within(t), jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}, Storage: jetstream.FileStorage})
+	_, err := c.JetStream().CreateStream(natsiotest.Within(t), jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}, Storage: jetstream.FileStorage})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func makeStream(t *testing.T, c *natsio.Conn, name string) {
 // publish tries until the server is there.
 func publish(t *testing.T, c *natsio.Conn, subject, data string) {
 	t.Helper()
-	if err := natsio.Do(within(t), patience, "publish", func(ctx context.Context) error {
+	if err := natsio.Do(natsiotest.Within(t), natsiotest.Patience, "publish", func(ctx context.Context) error {
 		_, err := c.JetStream().Publish(ctx, subject, []byte(data), jetstream.WithMsgID(data))
 		return err
 	}); err != nil {
@@ -38,7 +39,7 @@ func publish(t *testing.T, c *natsio.Conn, subject, data string) {
 
 func TestReadFromStartAndLastPerSubject(t *testing.T) {
 	t.Parallel()
-	c := connect(t, startServer(t))
+	c := natsiotest.Connect(t, natsiotest.StartServer(t))
 	makeStream(t, c, "s")
 	makeStream(t, c, "empty")
 	for _, m := range []string{"a 1", "b 2", "a 3", "c 4"} {
@@ -65,7 +66,7 @@ func TestReadFromStartAndLastPerSubject(t *testing.T) {
 				got = append(got, "caught up")
 				return errEnough
 			}
-			if err := c.Read(within(t), tt.reader); !errors.Is(err, errEnough) {
+			if err := c.Read(natsiotest.Within(t), tt.reader); !errors.Is(err, errEnough) {
 				t.Fatalf("got %v, want the callback's error", err)
 			}
 			if !slices.Equal(got, tt.want) {
@@ -77,9 +78,9 @@ func TestReadFromStartAndLastPerSubject(t *testing.T) {
 
 func TestReadEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	c := connect(t, startServer(t))
+	c := natsiotest.Connect(t, natsiotest.StartServer(t))
 	makeStream(t, c, "s")
-	ctx, cancel := context.WithCancel(within(t))
+	ctx, cancel := context.WithCancel(natsiotest.Within(t))
 	err := c.Read(ctx, natsio.Reader{Stream: "s", OnCaughtUp: func() error { cancel(); return nil }})
 	if err != nil || ctx.Err() == nil {
 		t.Errorf("got %v, want nil after the context", err)
@@ -88,8 +89,8 @@ func TestReadEndsWithItsContext(t *testing.T) {
 
 func TestReadSurvivesRestarts(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
-	c := connect(t, s)
+	s := natsiotest.StartServer(t)
+	c := natsiotest.Connect(t, s)
 	makeStream(t, c, "s")
 	makeStream(t, c, "r")
 	const count = 30
@@ -106,7 +107,7 @@ func TestReadSurvivesRestarts(t *testing.T) {
 		}}
 	}
 	done := make(chan error, 1)
-	go func() { done <- c.Read(within(t), reader("s"), reader("r")) }()
+	go func() { done <- c.Read(natsiotest.Within(t), reader("s"), reader("r")) }()
 	var want []string
 	for i := range count {
 		m := fmt.Sprint(i)
@@ -114,12 +115,12 @@ func TestReadSurvivesRestarts(t *testing.T) {
 		publish(t, c, "s.x", m)
 		publish(t, c, "r.x", m)
 		if i == count/3 || i == 2*count/3 {
-			next(t, seen) // reading is under way
-			s.stop()
-			s.start()
+			natsiotest.Next(t, seen) // reading is under way
+			s.Stop()
+			s.Start()
 		}
 	}
-	if err := next(t, done); !errors.Is(err, errEnough) {
+	if err := natsiotest.Next(t, done); !errors.Is(err, errEnough) {
 		t.Fatal(err)
 	}
 	for stream, g := range got {
@@ -131,15 +132,15 @@ func TestReadSurvivesRestarts(t *testing.T) {
 
 func TestReadStartsAgainOnStreamMadeAnew(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, func(o *server.Options) { o.Port = server.RANDOM_PORT })
-	c := connect(t, s)
+	s := natsiotest.StartServer(t, func(o *server.Options) { o.Port = server.RANDOM_PORT })
+	c := natsiotest.Connect(t, s)
 	makeStream(t, c, "s")
 	publish(t, c, "s.x", "old 1")
 	publish(t, c, "s.x", "old 2")
 	seen, told := make(chan string, 8), make(chan error, 8)
 	done := make(chan error, 1)
 	go func() {
-		done <- c.Read(within(t), natsio.Reader{
+		done <- c.Read(natsiotest.Within(t), natsio.Reader{
 			Stream: "s", Report: func(err error) { told <- err },
 			OnMessage: func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
 				seen <- string(m.Data())
@@ -150,36 +151,36 @@ func TestReadStartsAgainOnStreamMadeAnew(t *testing.T) {
 			},
 		})
 	}()
-	next(t, seen)
-	next(t, seen)
-	if err := c.JetStream().DeleteStream(within(t), "s"); err != nil {
+	natsiotest.Next(t, seen)
+	natsiotest.Next(t, seen)
+	if err := c.JetStream().DeleteStream(natsiotest.Within(t), "s"); err != nil {
 		t.Fatal(err)
 	}
-	if err := next(t, told); !strings.Contains(err.Error(), "read stream s") {
+	if err := natsiotest.Next(t, told); !strings.Contains(err.Error(), "read stream s") {
 		t.Errorf("told %v, want the stream's name", err)
 	}
 	makeStream(t, c, "s")
 	publish(t, c, "s.x", "new")
-	if err := next(t, done); !errors.Is(err, errEnough) {
+	if err := natsiotest.Next(t, done); !errors.Is(err, errEnough) {
 		t.Fatal(err)
 	}
-	if err := next(t, told); !strings.Contains(err.Error(), "from the start") {
+	if err := natsiotest.Next(t, told); !strings.Contains(err.Error(), "from the start") {
 		t.Errorf("told %v, want that it reads from the start", err)
 	}
 }
 
 func TestReadGoesOnAtOnceAfterAReconnect(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := natsiotest.StartServer(t)
 	told, onChange := changes()
-	c, err := natsio.Connect(within(t), natsio.Options{URL: s.url(), OnChange: onChange})
+	c, err := natsio.Connect(natsiotest.Within(t), natsio.Options{URL: s.URL(), OnChange: onChange})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
 	makeStream(t, c, "s")
 	seen := make(chan string, 8)
-	ctx, cancel := context.WithCancel(within(t))
+	ctx, cancel := context.WithCancel(natsiotest.Within(t))
 	done := make(chan error, 1)
 	go func() {
 		done <- c.Read(ctx, natsio.Reader{Stream: "s", OnMessage: func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
@@ -188,22 +189,22 @@ func TestReadGoesOnAtOnceAfterAReconnect(t *testing.T) {
 		}})
 	}()
 	publish(t, c, "s.x", "before")
-	next(t, seen)
-	s.stop()
-	s.start()
+	natsiotest.Next(t, seen)
+	s.Stop()
+	s.Start()
 	for _, up := range []bool{true, false, true} {
-		if got := next(t, told); got.up != up {
+		if got := natsiotest.Next(t, told); got.up != up {
 			t.Fatalf("told %+v, want up %v", got, up)
 		}
 	}
 	publish(t, c, "s.x", "after")
 	started := time.Now()
-	next(t, seen)
+	natsiotest.Next(t, seen)
 	if took := time.Since(started); took > 5*time.Second { // lost heartbeats alone take 10
 		t.Errorf("took %s", took)
 	}
 	cancel()
-	if err := next(t, done); err != nil {
+	if err := natsiotest.Next(t, done); err != nil {
 		t.Error(err)
 	}
 }

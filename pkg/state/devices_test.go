@@ -3,6 +3,7 @@ package state_test
 import (
 	"errors"
 	"fmt"
+	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 	"testing"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 
 func TestDevicesAreSortedAndDeletedOnesGone(t *testing.T) {
 	t.Parallel()
-	s, ctx := store(t), within(t)
+	s, ctx := store(t), natsiotest.Within(t)
 	for _, id := range []string{"r9", "r:1@x.y", "r5", "r0"} {
 		if err := s.PutDevice(ctx, device.Device{ID: id, Site: "berlin"}); err != nil {
 			t.Fatal(err)
@@ -55,28 +56,28 @@ func TestMoveDeviceFinishesWhatWasCutOff(t *testing.T) {
 	}{
 		{"nothing", func(*testing.T, *state.Store) error { return nil }},
 		{"host key copied", func(t *testing.T, s *state.Store) error {
-			_, err := s.TrustHostKey(within(t), newKey, hostKey)
+			_, err := s.TrustHostKey(natsiotest.Within(t), newKey, hostKey)
 			return err
 		}},
 		{"state copied", func(t *testing.T, s *state.Store) error {
-			_, err := s.PutState(within(t), newKey, backup.State{Failures: 7}, 0)
+			_, err := s.PutState(natsiotest.Within(t), newKey, backup.State{Failures: 7}, 0)
 			return err
 		}},
-		{"device put", func(t *testing.T, s *state.Store) error { return s.PutDevice(within(t), moved) }},
-		{"old device deleted", func(t *testing.T, s *state.Store) error { return s.DeleteDevice(within(t), oldKey) }},
+		{"device put", func(t *testing.T, s *state.Store) error { return s.PutDevice(natsiotest.Within(t), moved) }},
+		{"old device deleted", func(t *testing.T, s *state.Store) error { return s.DeleteDevice(natsiotest.Within(t), oldKey) }},
 		{"worked on at the new site", func(t *testing.T, s *state.Store) error {
-			_, revision, err := s.State(within(t), newKey)
+			_, revision, err := s.State(natsiotest.Within(t), newKey)
 			if err != nil {
 				return err
 			}
-			_, err = s.PutState(within(t), newKey, backup.State{Failures: 0}, revision)
+			_, err = s.PutState(natsiotest.Within(t), newKey, backup.State{Failures: 0}, revision)
 			return err
 		}},
 	}
 	for n, last := range steps {
 		t.Run(last.name, func(t *testing.T) {
 			t.Parallel()
-			s, ctx := store(t), within(t)
+			s, ctx := store(t), natsiotest.Within(t)
 			if err := s.PutDevice(ctx, device.Device{ID: "r1", Site: "berlin"}); err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +117,7 @@ func TestMoveDeviceFinishesWhatWasCutOff(t *testing.T) {
 
 func TestMoveDeviceWaitsForAnOpenSession(t *testing.T) {
 	t.Parallel()
-	s, ctx := store(t), within(t)
+	s, ctx := store(t), natsiotest.Within(t)
 	must[uint64](t)(s.PutState(ctx, "berlin.r1", backup.State{Running: &backup.Running{Until: time.Now().Add(time.Hour)}}, 0))
 	if err := s.MoveDevice(ctx, "berlin.r1", device.Device{ID: "r1", Site: "paris"}); !errors.Is(err, backup.ErrConflict) {
 		t.Errorf("got %v, want a conflict", err)

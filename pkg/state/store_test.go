@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 	"reflect"
 	"strings"
 	"sync"
@@ -23,7 +24,7 @@ const key = "berlin.r1"
 
 func open(t *testing.T, c *natsio.Conn, report func(error)) *state.Store {
 	t.Helper()
-	s, err := state.Open(within(t), c, state.Options{Report: report})
+	s, err := state.Open(natsiotest.Within(t), c, state.Options{Report: report})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func open(t *testing.T, c *natsio.Conn, report func(error)) *state.Store {
 
 func store(t *testing.T) *state.Store {
 	t.Helper()
-	return open(t, connect(t, startServer(t)), nil)
+	return open(t, natsiotest.Connect(t, natsiotest.StartServer(t)), nil)
 }
 
 // must gives the value of a call that may not fail.
@@ -49,8 +50,8 @@ func must[T any](t *testing.T) func(T, error) T {
 
 func TestOpenMakesWhatIsMissingAndChangesNothing(t *testing.T) {
 	t.Parallel()
-	c := connect(t, startServer(t))
-	ctx := within(t)
+	c := natsiotest.Connect(t, natsiotest.StartServer(t))
+	ctx := natsiotest.Within(t)
 	if _, err := c.JetStream().CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "confhaul-state", History: 7, Storage: jetstream.FileStorage}); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func TestOpenMakesWhatIsMissingAndChangesNothing(t *testing.T) {
 
 func TestPutStateComparesAndSets(t *testing.T) {
 	t.Parallel()
-	s, ctx := store(t), within(t)
+	s, ctx := store(t), natsiotest.Within(t)
 	if st, revision, err := s.State(ctx, key); err != nil || revision != 0 || !reflect.DeepEqual(st, backup.State{}) {
 		t.Fatalf("nothing there: %+v, %d, %v", st, revision, err)
 	}
@@ -108,7 +109,7 @@ func TestPutStateComparesAndSets(t *testing.T) {
 
 func TestTrustHostKeyFirstOneWins(t *testing.T) {
 	t.Parallel()
-	s, ctx := store(t), within(t)
+	s, ctx := store(t), natsiotest.Within(t)
 	const callers = 10
 	got := make([]device.HostKey, callers)
 	var wg sync.WaitGroup
@@ -142,7 +143,7 @@ func TestTrustHostKeyFirstOneWins(t *testing.T) {
 
 func TestSitesRequestsInventoryBreakers(t *testing.T) {
 	t.Parallel()
-	s, ctx := store(t), within(t)
+	s, ctx := store(t), natsiotest.Within(t)
 	site := device.Site{Name: "berlin", Limit: device.Unlimited, Opened: true}
 	revision := must[uint64](t)(s.PutSite(ctx, site, 0))
 	if got, r, err := s.Site(ctx, "berlin"); err != nil || got != site || r != revision {
@@ -177,33 +178,33 @@ func TestSitesRequestsInventoryBreakers(t *testing.T) {
 
 func TestOperationsOutliveARestart(t *testing.T) {
 	t.Parallel()
-	srv := startServer(t)
-	s := open(t, connect(t, srv), nil)
-	revision := must[uint64](t)(s.PutState(within(t), key, backup.State{Failures: 1}, 0))
-	srv.stop()
+	srv := natsiotest.StartServer(t)
+	s := open(t, natsiotest.Connect(t, srv), nil)
+	revision := must[uint64](t)(s.PutState(natsiotest.Within(t), key, backup.State{Failures: 1}, 0))
+	srv.Stop()
 	done := make(chan error, 3)
 	go func() {
-		_, err := s.PutState(within(t), key, backup.State{Failures: 2}, revision)
+		_, err := s.PutState(natsiotest.Within(t), key, backup.State{Failures: 2}, revision)
 		done <- err
 	}()
-	go func() { done <- s.PutDevice(within(t), device.Device{Site: "berlin", ID: "r1"}) }()
-	go func() { _, err := s.States(within(t)); done <- err }()
-	srv.start()
+	go func() { done <- s.PutDevice(natsiotest.Within(t), device.Device{Site: "berlin", ID: "r1"}) }()
+	go func() { _, err := s.States(natsiotest.Within(t)); done <- err }()
+	srv.Start()
 	for range cap(done) {
-		if err := next(t, done); err != nil {
+		if err := natsiotest.Next(t, done); err != nil {
 			t.Error(err)
 		}
 	}
-	if st, _, err := s.State(within(t), key); err != nil || st.Failures != 2 {
+	if st, _, err := s.State(natsiotest.Within(t), key); err != nil || st.Failures != 2 {
 		t.Errorf("got %+v, %v", st, err)
 	}
 }
 
 func TestOutageIsInfrastructure(t *testing.T) {
 	t.Parallel()
-	srv := startServer(t)
-	s := open(t, connect(t, srv), nil)
-	srv.stop()
+	srv := natsiotest.StartServer(t)
+	s := open(t, natsiotest.Connect(t, srv), nil)
+	srv.Stop()
 	_, _, err := s.State(t.Context(), key)
 	if fault.KindOf(err) != fault.Infrastructure || !strings.HasPrefix(err.Error(), "read state: no answer from NATS within 5s") {
 		t.Errorf("got %v, want the operation and its deadline", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +35,7 @@ func watch(t *testing.T, s *state.Store, buckets ...backup.Bucket) (lines chan s
 	stop = func() {
 		t.Helper()
 		cancel()
-		if err := next(t, done); err != nil {
+		if err := natsiotest.Next(t, done); err != nil {
 			t.Errorf("watch ended with %v, want nil", err)
 		}
 	}
@@ -43,30 +44,30 @@ func watch(t *testing.T, s *state.Store, buckets ...backup.Bucket) (lines chan s
 
 func TestWatchGivesRecordsReadyAndChanges(t *testing.T) {
 	t.Parallel()
-	s, ctx := store(t), within(t)
+	s, ctx := store(t), natsiotest.Within(t)
 	revision := must[uint64](t)(s.PutState(ctx, "a.r1", backup.State{Failures: 1}, 0))
 	must[uint64](t)(s.PutState(ctx, "a.r1", backup.State{Failures: 2}, revision))
 	must[uint64](t)(s.PutSite(ctx, device.Site{Name: "a", Limit: 5}, 0))
 	must[uint64](t)(s.PutRequest(ctx, "a.r1", backup.Request{ID: "q"}))
 	lines, stop := watch(t, s, backup.BucketDevices, backup.BucketState, backup.BucketSites, backup.BucketRequests)
-	first := []string{next(t, lines), next(t, lines), next(t, lines)}
+	first := []string{natsiotest.Next(t, lines), natsiotest.Next(t, lines), natsiotest.Next(t, lines)}
 	slices.Sort(first)
 	if want := []string{"requests a.r1 q", "sites a 5", "state a.r1 2"}; !slices.Equal(first, want) {
 		t.Errorf("got %q, want %q", first, want)
 	}
-	if l := next(t, lines); l != "ready" {
+	if l := natsiotest.Next(t, lines); l != "ready" {
 		t.Errorf("got %q, want ready after all buckets, also the empty one", l)
 	}
 	if err := s.PutDevice(ctx, device.Device{ID: "r1", Site: "a", Name: "n"}); err != nil {
 		t.Fatal(err)
 	}
-	if l := next(t, lines); l != "devices a.r1 n" {
+	if l := natsiotest.Next(t, lines); l != "devices a.r1 n" {
 		t.Errorf("got %q", l)
 	}
 	if err := s.DeleteDevice(ctx, "a.r1"); err != nil {
 		t.Fatal(err)
 	}
-	if l := next(t, lines); l != "devices a.r1 deleted" {
+	if l := natsiotest.Next(t, lines); l != "devices a.r1 deleted" {
 		t.Errorf("got %q", l)
 	}
 	stop()
@@ -74,25 +75,25 @@ func TestWatchGivesRecordsReadyAndChanges(t *testing.T) {
 
 func TestWatchSurvivesRestarts(t *testing.T) {
 	t.Parallel()
-	srv := startServer(t)
-	s := open(t, connect(t, srv), nil)
+	srv := natsiotest.StartServer(t)
+	s := open(t, natsiotest.Connect(t, srv), nil)
 	var revision uint64
 	put := func(failures int) {
 		t.Helper()
-		revision = must[uint64](t)(s.PutState(within(t), key, backup.State{Failures: failures}, revision))
+		revision = must[uint64](t)(s.PutState(natsiotest.Within(t), key, backup.State{Failures: failures}, revision))
 	}
 	put(1)
 	lines, stop := watch(t, s, backup.BucketState)
 	for _, want := range []string{"state berlin.r1 1", "ready"} {
-		if l := next(t, lines); l != want {
+		if l := natsiotest.Next(t, lines); l != want {
 			t.Fatalf("got %q, want %q", l, want)
 		}
 	}
 	for i := 2; i < 5; i++ {
-		srv.stop()
-		srv.start()
+		srv.Stop()
+		srv.Start()
 		put(i)
-		if l, want := next(t, lines), fmt.Sprint("state berlin.r1 ", i); l != want {
+		if l, want := natsiotest.Next(t, lines), fmt.Sprint("state berlin.r1 ", i); l != want {
 			t.Fatalf("got %q, want %q: once, and nothing again", l, want)
 		}
 	}
@@ -101,29 +102,29 @@ func TestWatchSurvivesRestarts(t *testing.T) {
 
 func TestUnreadableRecordsAreReportedAndNoStop(t *testing.T) {
 	t.Parallel()
-	c := connect(t, startServer(t))
+	c := natsiotest.Connect(t, natsiotest.StartServer(t))
 	told := make(chan error, 8)
 	s := open(t, c, func(err error) { told <- err })
-	kv, err := c.JetStream().KeyValue(within(t), "confhaul-state")
+	kv, err := c.JetStream().KeyValue(natsiotest.Within(t), "confhaul-state")
 	if err != nil {
 		t.Fatal(err)
 	}
-	must[uint64](t)(kv.Put(within(t), "a.bad", []byte("{")))
-	must[uint64](t)(s.PutState(within(t), "a.good", backup.State{Failures: 3}, 0))
+	must[uint64](t)(kv.Put(natsiotest.Within(t), "a.bad", []byte("{")))
+	must[uint64](t)(s.PutState(natsiotest.Within(t), "a.good", backup.State{Failures: 3}, 0))
 	lines, stop := watch(t, s, backup.BucketState)
-	if l := next(t, lines); l != "state a.good 3" {
+	if l := natsiotest.Next(t, lines); l != "state a.good 3" {
 		t.Errorf("got %q", l)
 	}
 	stop()
-	if all, err := s.States(within(t)); err != nil || len(all) != 1 {
+	if all, err := s.States(natsiotest.Within(t)); err != nil || len(all) != 1 {
 		t.Errorf("states: %+v, %v", all, err)
 	}
 	for range 2 {
-		if err := next(t, told); !strings.Contains(err.Error(), "a.bad is unreadable") {
+		if err := natsiotest.Next(t, told); !strings.Contains(err.Error(), "a.bad is unreadable") {
 			t.Errorf("told %v", err)
 		}
 	}
-	if _, _, err := s.State(within(t), "a.bad"); err == nil {
+	if _, _, err := s.State(natsiotest.Within(t), "a.bad"); err == nil {
 		t.Error("an unreadable state was read")
 	}
 }
@@ -131,9 +132,9 @@ func TestUnreadableRecordsAreReportedAndNoStop(t *testing.T) {
 func TestWatchEndsWithTheErrorOfFn(t *testing.T) {
 	t.Parallel()
 	s := store(t)
-	must[uint64](t)(s.PutState(within(t), key, backup.State{}, 0))
+	must[uint64](t)(s.PutState(natsiotest.Within(t), key, backup.State{}, 0))
 	own := errors.New("own")
-	if err := s.Watch(within(t), func(backup.Change) error { return own }, nil, backup.BucketState, backup.BucketSites); !errors.Is(err, own) {
+	if err := s.Watch(natsiotest.Within(t), func(backup.Change) error { return own }, nil, backup.BucketState, backup.BucketSites); !errors.Is(err, own) {
 		t.Errorf("got %v", err)
 	}
 }

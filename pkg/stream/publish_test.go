@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -25,20 +26,20 @@ const megabyte = 1 << 20
 type bench struct {
 	*stream.Stream
 	t    *testing.T
-	srv  *testServer
+	srv  *natsiotest.Server
 	conn *natsio.Conn
 }
 
 func open(t *testing.T, o stream.Options, change ...func(*server.Options)) *bench {
 	t.Helper()
-	srv := startServer(t, change...)
-	b := &bench{t: t, srv: srv, conn: connect(t, srv)}
+	srv := natsiotest.StartServer(t, change...)
+	b := &bench{t: t, srv: srv, conn: natsiotest.Connect(t, srv)}
 	if o.SnapshotBytes == 0 {
 		o.SnapshotBytes = 64 * megabyte
 	}
 	o.EventBytes = megabyte
 	var err error
-	if b.Stream, err = stream.Open(within(t), b.conn, o); err != nil {
+	if b.Stream, err = stream.Open(natsiotest.Within(t), b.conn, o); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -55,7 +56,7 @@ func snap(text string, minute int) backup.Snapshot {
 
 func (b *bench) publish(s backup.Snapshot, expected uint64) uint64 {
 	b.t.Helper()
-	seq, err := b.PublishSnapshot(within(b.t), s, []byte("raw "+s.ConfigText), expected)
+	seq, err := b.PublishSnapshot(natsiotest.Within(b.t), s, []byte("raw "+s.ConfigText), expected)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func (b *bench) publish(s backup.Snapshot, expected uint64) uint64 {
 // messages counts what is on the stream.
 func (b *bench) messages() uint64 {
 	b.t.Helper()
-	s, err := b.conn.JetStream().Stream(within(b.t), stream.SnapshotStream)
+	s, err := b.conn.JetStream().Stream(natsiotest.Within(b.t), stream.SnapshotStream)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func (b *bench) messages() uint64 {
 
 func (b *bench) last() (backup.Snapshot, uint64) {
 	b.t.Helper()
-	s, seq, found, err := b.Last(within(b.t), "berlin", "r:1")
+	s, seq, found, err := b.Last(natsiotest.Within(b.t), "berlin", "r:1")
 	if err != nil || !found {
 		b.t.Fatalf("no last snapshot: %v", err)
 	}
@@ -84,7 +85,7 @@ func (b *bench) last() (backup.Snapshot, uint64) {
 func TestPublishAndLast(t *testing.T) {
 	t.Parallel()
 	b := open(t, stream.Options{})
-	if _, seq, found, err := b.Last(within(t), "berlin", "r:1"); found || seq != 0 || err != nil {
+	if _, seq, found, err := b.Last(natsiotest.Within(t), "berlin", "r:1"); found || seq != 0 || err != nil {
 		t.Fatalf("nothing there: %d, %v, %v", seq, found, err)
 	}
 	seq := b.publish(snap("a", 1), 0)
@@ -95,11 +96,11 @@ func TestPublishAndLast(t *testing.T) {
 	if raw, err := stream.OpenRaw(got); err != nil || string(raw) != "raw a" {
 		t.Errorf("raw text: %q, %v", raw, err)
 	}
-	m, err := b.conn.JetStream().Stream(within(t), stream.SnapshotStream)
+	m, err := b.conn.JetStream().Stream(natsiotest.Within(t), stream.SnapshotStream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if raw, err := m.GetMsg(within(t), seq); err != nil || raw.Subject != "config.snapshot.create.berlin.r=3A1" {
+	if raw, err := m.GetMsg(natsiotest.Within(t), seq); err != nil || raw.Subject != "config.snapshot.create.berlin.r=3A1" {
 		t.Errorf("subject %v, %v", raw, err)
 	}
 }
@@ -136,7 +137,7 @@ func TestOutdatedWriter(t *testing.T) {
 	b := open(t, stream.Options{})
 	b.publish(snap("old", 1), 0)
 	newer := b.publish(snap("new", 9), 1)
-	_, err := b.PublishSnapshot(within(t), snap("mine", 5), nil, 1)
+	_, err := b.PublishSnapshot(natsiotest.Within(t), snap("mine", 5), nil, 1)
 	if !errors.Is(err, backup.ErrStale) || fault.KindOf(err) != fault.Infrastructure {
 		t.Errorf("older than the last: %v, want stale", err)
 	}
@@ -154,11 +155,11 @@ func TestPublishAfterThePurgeOfAll(t *testing.T) {
 	t.Parallel()
 	b := open(t, stream.Options{})
 	seq := b.publish(snap("a", 1), 0)
-	s, err := b.conn.JetStream().Stream(within(t), stream.SnapshotStream)
+	s, err := b.conn.JetStream().Stream(natsiotest.Within(t), stream.SnapshotStream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Purge(within(t)); err != nil {
+	if err := s.Purge(natsiotest.Within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if next := b.publish(snap("b", 2), seq); next <= seq {
@@ -170,7 +171,7 @@ func TestDuplicateOfAnOlderMessageIsAnError(t *testing.T) {
 	t.Parallel()
 	b := open(t, stream.Options{})
 	s := snap("a", 3)
-	ctx, js := within(t), b.conn.JetStream()
+	ctx, js := natsiotest.Within(t), b.conn.JetStream()
 	// Ids that a lost and restored stream could hold: ours, at a sequence before the last.
 	for i, id := range []string{fmt.Sprintf("%s:2:%s", s.DeviceID, s.SHA256Hash), "other"} {
 		if _, err := js.Publish(ctx, "config.snapshot.create.berlin.r=3A1", []byte("{}"), jetstream.WithMsgID(id)); err != nil {
@@ -210,7 +211,7 @@ func TestFullStreamRefusesAndLosesNothing(t *testing.T) {
 	stored := 0
 	for i := 0; err == nil && i < 100; i++ {
 		var next uint64
-		if next, err = b.PublishSnapshot(within(t), snap(noise(8<<10, i), i), nil, seq); err == nil {
+		if next, err = b.PublishSnapshot(natsiotest.Within(t), snap(noise(8<<10, i), i), nil, seq); err == nil {
 			seq = next
 			stored++
 		}
@@ -225,7 +226,7 @@ func TestFullStreamRefusesAndLosesNothing(t *testing.T) {
 		t.Errorf("last is %d, want %d", last, seq)
 	}
 	// A second Open with more room ends it.
-	if b.Stream, err = stream.Open(within(t), b.conn, stream.Options{SnapshotBytes: megabyte, EventBytes: megabyte}); err != nil {
+	if b.Stream, err = stream.Open(natsiotest.Within(t), b.conn, stream.Options{SnapshotBytes: megabyte, EventBytes: megabyte}); err != nil {
 		t.Fatal(err)
 	}
 	b.publish(snap("fits again", 200), seq)
@@ -247,11 +248,11 @@ func TestLargeSnapshotGoesToTheObjectStore(t *testing.T) {
 	text := noise(300<<10, 1)
 	small := b.publish(snap("small", 1), 0)
 	large := b.publish(snap(text, 2), small)
-	objects, err := b.conn.JetStream().ObjectStore(within(t), stream.LargeBucket)
+	objects, err := b.conn.JetStream().ObjectStore(natsiotest.Within(t), stream.LargeBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, err := objects.List(within(t))
+	before, err := objects.List(natsiotest.Within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,11 +266,11 @@ func TestLargeSnapshotGoesToTheObjectStore(t *testing.T) {
 	if raw, err := stream.OpenRaw(got); err != nil || string(raw) != "raw "+text {
 		t.Errorf("raw text: %d bytes, %v", len(raw), err)
 	}
-	s, err := b.conn.JetStream().Stream(within(t), stream.SnapshotStream)
+	s, err := b.conn.JetStream().Stream(natsiotest.Within(t), stream.SnapshotStream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := s.GetMsg(within(t), large)
+	m, err := s.GetMsg(natsiotest.Within(t), large)
 	if err != nil || m.Subject != "config.snapshot.large.berlin.r=3A1" || bytes.Contains(m.Data, []byte(text[:100])) {
 		t.Errorf("on the stream: %v, %v", m, err)
 	}
@@ -279,7 +280,7 @@ func TestLargeSnapshotGoesToTheObjectStore(t *testing.T) {
 		t.Errorf("%d messages, want 3", n)
 	}
 	// Writing it again would take the text from under whoever reads it.
-	if after, err := objects.List(within(t)); err != nil || len(after) != 1 || len(before) != 1 || after[0].NUID != before[0].NUID {
+	if after, err := objects.List(natsiotest.Within(t)); err != nil || len(after) != 1 || len(before) != 1 || after[0].NUID != before[0].NUID {
 		t.Errorf("objects %v before, %v after the repeat, %v", before, after, err)
 	}
 }
@@ -287,7 +288,7 @@ func TestLargeSnapshotGoesToTheObjectStore(t *testing.T) {
 func TestFullObjectStoreIsInfrastructure(t *testing.T) {
 	t.Parallel()
 	b := open(t, stream.Options{SnapshotBytes: 128 << 10}, func(o *server.Options) { o.MaxPayload = 64 << 10 })
-	_, err := b.PublishSnapshot(within(t), snap(noise(300<<10, 1), 1), nil, 0)
+	_, err := b.PublishSnapshot(natsiotest.Within(t), snap(noise(300<<10, 1), 1), nil, 0)
 	if fault.KindOf(err) != fault.Infrastructure {
 		t.Errorf("got %v", err)
 	}
@@ -299,16 +300,16 @@ func TestFullObjectStoreIsInfrastructure(t *testing.T) {
 func TestPublishDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	b := open(t, stream.Options{})
-	b.srv.stop()
-	if _, err := b.PublishSnapshot(within(t), snap("a", 1), nil, 0); fault.KindOf(err) != fault.Infrastructure {
+	b.srv.Stop()
+	if _, err := b.PublishSnapshot(natsiotest.Within(t), snap("a", 1), nil, 0); fault.KindOf(err) != fault.Infrastructure {
 		t.Errorf("snapshot: %v", err)
 	}
-	if err := b.PublishEvent(within(t), backup.Event{Type: backup.EventFailed, DeviceID: "r1", Site: "berlin"}); fault.KindOf(err) != fault.Infrastructure {
+	if err := b.PublishEvent(natsiotest.Within(t), backup.Event{Type: backup.EventFailed, DeviceID: "r1", Site: "berlin"}); fault.KindOf(err) != fault.Infrastructure {
 		t.Errorf("event: %v", err)
 	}
-	b.srv.start()
+	b.srv.Start()
 	for err := errors.New("not yet"); err != nil; {
-		_, err = b.PublishSnapshot(within(t), snap("a", 1), nil, 0)
+		_, err = b.PublishSnapshot(natsiotest.Within(t), snap("a", 1), nil, 0)
 		if err != nil && fault.KindOf(err) != fault.Infrastructure {
 			t.Fatal(err)
 		}
@@ -321,13 +322,13 @@ func TestPublishDuringAnOutage(t *testing.T) {
 func TestWhatCannotTravelIsOurFault(t *testing.T) {
 	t.Parallel()
 	b := open(t, stream.Options{})
-	if _, err := b.PublishSnapshot(within(t), snap("\xff", 1), nil, 0); fault.KindOf(err) != fault.Internal {
+	if _, err := b.PublishSnapshot(natsiotest.Within(t), snap("\xff", 1), nil, 0); fault.KindOf(err) != fault.Internal {
 		t.Errorf("text that is not UTF-8: %v", err)
 	}
-	if err := b.PublishEvent(within(t), backup.Event{Type: "a.b", DeviceID: "r1"}); fault.KindOf(err) != fault.Internal {
+	if err := b.PublishEvent(natsiotest.Within(t), backup.Event{Type: "a.b", DeviceID: "r1"}); fault.KindOf(err) != fault.Internal {
 		t.Errorf("event of no type: %v", err)
 	}
-	if _, err := stream.Open(within(t), b.conn, stream.Options{}); fault.KindOf(err) != fault.Internal {
+	if _, err := stream.Open(natsiotest.Within(t), b.conn, stream.Options{}); fault.KindOf(err) != fault.Internal {
 		t.Errorf("streams without bounds: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 	"slices"
 	"strings"
 	"testing"
@@ -40,7 +41,7 @@ func watch(t *testing.T, b *bench) (lines chan string, stop func()) {
 	return lines, func() {
 		t.Helper()
 		cancel()
-		if err := next(t, done); err != nil {
+		if err := natsiotest.Next(t, done); err != nil {
 			t.Errorf("watch ended with %v, want nil", err)
 		}
 	}
@@ -53,28 +54,28 @@ func TestWatchGivesBothStreamsAndLargeOnesOpened(t *testing.T) {
 	b.publish(snap(noise(300<<10, 1), 2), seq)
 	for range 2 { // the second is a repeat
 		for _, e := range []backup.Event{event(backup.EventFailed, "1"), event(backup.EventBlocked, "2"), event(backup.EventUnchanged, "3")} {
-			if err := b.PublishEvent(within(t), e); err != nil {
+			if err := b.PublishEvent(natsiotest.Within(t), e); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	// A request is no event, and nobody here knows a diff yet.
-	if _, err := b.conn.JetStream().Publish(within(t), "config.diff.berlin.r1", []byte(`{"type":"diff"}`)); err != nil {
+	if _, err := b.conn.JetStream().Publish(natsiotest.Within(t), "config.diff.berlin.r1", []byte(`{"type":"diff"}`)); err != nil {
 		t.Fatal(err)
 	}
 	lines, stop := watch(t, b)
 	var got []string
 	for range 5 {
-		got = append(got, next(t, lines))
+		got = append(got, natsiotest.Next(t, lines))
 	}
 	slices.Sort(got)
 	if want := []string{"blocked 2", "failed 1", "snapshot 1 1", fmt.Sprint("snapshot ", 300<<10, " 2"), "unchanged 3"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if err := b.PublishEvent(within(t), event(backup.EventFailed, "4")); err != nil {
+	if err := b.PublishEvent(natsiotest.Within(t), event(backup.EventFailed, "4")); err != nil {
 		t.Fatal(err)
 	}
-	if l := next(t, lines); l != "failed 4" {
+	if l := natsiotest.Next(t, lines); l != "failed 4" {
 		t.Errorf("got %q, want the new event alone", l)
 	}
 	stop()
@@ -83,7 +84,7 @@ func TestWatchGivesBothStreamsAndLargeOnesOpened(t *testing.T) {
 func TestTriggerIsNoEvent(t *testing.T) {
 	t.Parallel()
 	b := open(t, stream.Options{})
-	s, err := b.conn.JetStream().Stream(within(t), stream.EventStream)
+	s, err := b.conn.JetStream().Stream(natsiotest.Within(t), stream.EventStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,16 +102,16 @@ func TestWatchSurvivesRestarts(t *testing.T) {
 	var seq uint64
 	for i := range 12 {
 		if i%4 == 3 {
-			b.srv.stop()
-			b.srv.start()
+			b.srv.Stop()
+			b.srv.Start()
 		}
 		for err := errors.New("not yet"); err != nil; { // nothing is repeated inside
 			var got uint64
-			if got, err = b.PublishSnapshot(within(t), snap(fmt.Sprint(i), i), nil, seq); err == nil {
+			if got, err = b.PublishSnapshot(natsiotest.Within(t), snap(fmt.Sprint(i), i), nil, seq); err == nil {
 				seq = got
 			}
 		}
-		if l, want := next(t, lines), fmt.Sprintf("snapshot %d %d", len(fmt.Sprint(i)), i); l != want {
+		if l, want := natsiotest.Next(t, lines), fmt.Sprintf("snapshot %d %d", len(fmt.Sprint(i)), i); l != want {
 			t.Fatalf("got %q, want %q", l, want)
 		}
 	}
@@ -124,29 +125,29 @@ func TestWatchReportsWhatItCannotRead(t *testing.T) {
 	t.Parallel()
 	told := make(chan error, 8)
 	b := open(t, stream.Options{Report: func(err error) { told <- err }}, func(o *server.Options) { o.MaxPayload = 64 << 10 })
-	if _, err := b.conn.JetStream().Publish(within(t), "config.snapshot.create.berlin.r9", []byte("{")); err != nil {
+	if _, err := b.conn.JetStream().Publish(natsiotest.Within(t), "config.snapshot.create.berlin.r9", []byte("{")); err != nil {
 		t.Fatal(err)
 	}
 	b.publish(snap(noise(300<<10, 1), 1), 0)
 	large, _ := b.last()
-	objects, err := b.conn.JetStream().ObjectStore(within(t), stream.LargeBucket)
+	objects, err := b.conn.JetStream().ObjectStore(natsiotest.Within(t), stream.LargeBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := objects.Delete(within(t), large.Object); err != nil {
+	if err := objects.Delete(natsiotest.Within(t), large.Object); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, _, err := b.Last(within(t), "berlin", "r:1"); err == nil || !strings.Contains(err.Error(), "object store") {
+	if _, _, _, err := b.Last(natsiotest.Within(t), "berlin", "r:1"); err == nil || !strings.Contains(err.Error(), "object store") {
 		t.Errorf("last without its object: %v", err)
 	}
 	b.publish(snap("good", 2), 2)
 	lines, stop := watch(t, b)
-	if l := next(t, lines); l != "snapshot 4 2" {
+	if l := natsiotest.Next(t, lines); l != "snapshot 4 2" {
 		t.Errorf("got %q", l)
 	}
 	stop()
 	for _, want := range []string{"message 1 is left out", "message 2 is left out"} {
-		if err := next(t, told); !strings.Contains(err.Error(), want) {
+		if err := natsiotest.Next(t, told); !strings.Contains(err.Error(), want) {
 			t.Errorf("told %v, want %q", err, want)
 		}
 	}
@@ -157,7 +158,7 @@ func TestWatchEndsWithTheErrorOfFn(t *testing.T) {
 	b := open(t, stream.Options{})
 	b.publish(snap("a", 1), 0)
 	own := errors.New("own")
-	if err := b.Watch(within(t), func(stream.Message) error { return own }); !errors.Is(err, own) {
+	if err := b.Watch(natsiotest.Within(t), func(stream.Message) error { return own }); !errors.Is(err, own) {
 		t.Errorf("got %v", err)
 	}
 }
