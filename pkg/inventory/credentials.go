@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/secret"
 )
 
@@ -69,7 +70,7 @@ func LoadCredentials(path string) (*Credentials, error) {
 		return nil, err
 	}
 	if mode := raw.info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, &Error{File: path, Err: fmt.Errorf("others can use it (mode %04o): chmod 600 %s", mode, path)}
+		return nil, &fault.InputError{File: path, Err: fmt.Errorf("others can use it (mode %04o): chmod 600 %s", mode, path)}
 	}
 	c := &Credentials{path: path, byName: map[string]source{}}
 	p := &problems{file: path}

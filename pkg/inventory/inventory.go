@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/fault"
 )
 
 // Limits of an inventory file.
@@ -103,7 +104,7 @@ func read(path, step string, limit int64) (*rawFile, error) {
 		if e, ok := errors.AsType[*fs.PathError](err); ok {
 			err = e.Err // the Error says the path already
 		}
-		return nil, &Error{File: path, Err: fmt.Errorf("%s: %w", step, err)}
+		return nil, &fault.InputError{File: path, Err: fmt.Errorf("%s: %w", step, err)}
 	}
 	before, err := os.Stat(path)
 	if err != nil {

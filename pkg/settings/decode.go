@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/confhaul/confhaul/pkg/fault"
 )
 
 // decoder writes one YAML document into the settings and remembers what is wrong.
@@ -36,13 +38,13 @@ func parse(file string, b []byte) (*yaml.Node, error) {
 	var doc, next yaml.Node
 	err := dec.Decode(&doc)
 	if errors.Is(err, io.EOF) {
-		return nil, &Error{File: file, Err: errors.New("the file is empty")}
+		return nil, &fault.InputError{File: file, Err: errors.New("the file is empty")}
 	}
 	if err != nil {
 		return nil, syntaxError(file, err)
 	}
 	if err := dec.Decode(&next); !errors.Is(err, io.EOF) {
-		return nil, &Error{File: file, Line: next.Line, Err: errors.New("use one document only, without a second ---")}
+		return nil, &fault.InputError{File: file, Line: next.Line, Err: errors.New("use one document only, without a second ---")}
 	}
 	return doc.Content[0], nil
 }
@@ -56,7 +58,7 @@ var (
 // with a star.
 func syntaxError(file string, err error) error {
 	text := strings.ReplaceAll(err.Error(), "\n", " ")
-	e := &Error{File: file}
+	e := &fault.InputError{File: file}
 	if m := syntaxShape.FindStringSubmatch(text); m != nil {
 		e.Line, _ = strconv.Atoi(m[1])
 		text = text[len(m[0]):]
@@ -67,7 +69,7 @@ func syntaxError(file string, err error) error {
 }
 
 func (d *decoder) fail(line int, field, format string, args ...any) {
-	d.errs = append(d.errs, &Error{File: d.file, Line: line, Field: field, Err: fmt.Errorf(format, args...)})
+	d.errs = append(d.errs, &fault.InputError{File: d.file, Line: line, Field: field, Err: fmt.Errorf(format, args...)})
 }
 
 func (d *decoder) mapping(prefix string, n *yaml.Node) {
@@ -128,7 +130,7 @@ func (d *decoder) leaf(f field, n *yaml.Node) {
 		d.fail(n.Line, f.path, "%w", err)
 		return
 	}
-	d.from[f.path] = Error{File: d.file, Line: n.Line, Field: f.path}
+	d.from[f.path] = fault.InputError{File: d.file, Line: n.Line, Field: f.path}
 }
 
 func scalar(n *yaml.Node) (string, error) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/secret"
 )
 
@@ -118,9 +119,9 @@ func (s *Settings) Set(name, text string) error {
 			continue
 		}
 		if err := f.set(text); err != nil {
-			return &Error{Field: name, Err: err}
+			return &fault.InputError{Field: name, Err: err}
 		}
 		return nil
 	}
-	return &Error{Field: name, Err: fmt.Errorf("no such setting")}
+	return &fault.InputError{Field: name, Err: fmt.Errorf("no such setting")}
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/confhaul/confhaul/pkg/fault"
 )
 
 // fileMax bounds a settings file, in bytes.
@@ -32,7 +34,7 @@ func Load(path string, env func(string) string) (Settings, error) {
 }
 
 // origins says where each field that is not the default was set.
-type origins map[string]Error
+type origins map[string]fault.InputError
 
 // place adds to each problem where the value came from.
 func (o origins) place(err error) error {
@@ -50,7 +52,7 @@ func (o origins) place(err error) error {
 func readFile(s *Settings, path string, from origins) error {
 	b, err := readAll(path)
 	if err != nil {
-		return &Error{File: path, Err: err}
+		return &fault.InputError{File: path, Err: err}
 	}
 	if err := decode(s, path, b, from); err != nil {
 		return err
@@ -94,9 +96,9 @@ func readEnv(s *Settings, env func(string) string, from origins) error {
 		if text == "" || env(field{path: old.path}.variable()) != "" {
 			continue
 		}
-		from[old.path] = Error{Field: old.name}
+		from[old.path] = fault.InputError{Field: old.name}
 		if err := old.set(text); err != nil {
-			errs = append(errs, &Error{Field: old.name, Err: err})
+			errs = append(errs, &fault.InputError{Field: old.name, Err: err})
 		}
 	}
 	for _, f := range fields(s) {
@@ -104,9 +106,9 @@ func readEnv(s *Settings, env func(string) string, from origins) error {
 		if text == "" {
 			continue
 		}
-		from[f.path] = Error{Field: f.variable()}
+		from[f.path] = fault.InputError{Field: f.variable()}
 		if err := f.set(text); err != nil {
-			errs = append(errs, &Error{Field: f.variable(), Err: err})
+			errs = append(errs, &fault.InputError{Field: f.variable(), Err: err})
 		}
 	}
 	return errors.Join(errs...)

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/confhaul/confhaul/pkg/fault"
 )
 
 // Validate checks the fields, alone and against each other, and changes nothing. The result joins one Error per problem.
@@ -16,7 +18,7 @@ func (s Settings) Validate() error {
 	var errs []error
 	check := func(field string, err error) {
 		if err != nil {
-			errs = append(errs, &Error{Field: field, Err: err})
+			errs = append(errs, &fault.InputError{Field: field, Err: err})
 		}
 	}
 	check("redis", checkURL(s.Redis.Reveal(), "redis", "rediss", "unix"))

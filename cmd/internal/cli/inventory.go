@@ -9,6 +9,7 @@ import (
 
 	"github.com/confhaul/confhaul/cmd/internal/app"
 	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/inventory"
 )
 
@@ -118,7 +119,7 @@ func (e *env) printReport(r inventory.Report) error {
 
 // inputError gives a problem of the files the exit code of settings; others keep theirs.
 func inputError(err error) error {
-	if _, ok := errors.AsType[*inventory.Error](err); ok {
+	if _, ok := errors.AsType[*fault.InputError](err); ok {
 		return usage(err)
 	}
 	return err
