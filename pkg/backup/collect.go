@@ -32,7 +32,8 @@ type Step struct {
 	Detail string // what was seen, in words, without secrets
 }
 
-// Export is what a collector brought back. After a failure it is filled as far as it was known.
+// Export is what a collector brought back. After a failure it is filled as far as it was known, and Raw is what the router
+// printed last.
 type Export struct {
 	Started       time.Time // when the command was sent
 	Raw           []byte    // the text as printed, without the marker line; not valid after Release

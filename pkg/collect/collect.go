@@ -62,7 +62,8 @@ func New(o Options) *Collector {
 // longer needed; it may be called more than once.
 //
 // Errors carry the kind of a fault, those of Order.Trust their own. Where ctx ended the error wraps its cause, which is
-// a fault only where the cause is one. After an error the export has no text, and the other fields as far as known.
+// a fault only where the cause is one. After an error Raw is what the last command printed, as it came; the export has no
+// normal form, and the other fields as far as known.
 func (c *Collector) Collect(ctx context.Context, order backup.Order) (backup.Export, error) {
 	late := fault.New(fault.Timeout, "whole backup", "not finished within %s", c.whole)
 	ctx, cancel := context.WithTimeoutCause(ctx, c.whole, late)
@@ -78,14 +79,15 @@ func (c *Collector) Collect(ctx context.Context, order backup.Order) (backup.Exp
 	}
 	kept := false
 	defer func() {
-		if !kept { // a panic too must not keep its bytes counted
+		if !kept { // a panic must not keep its bytes counted
 			a.free()
 		}
 	}()
 	err := a.run(ctx)
-	if kept = err == nil; !kept {
-		a.export.Raw, a.export.Normal, a.export.Digest = nil, nil, ""
+	if err != nil {
+		a.export.Raw, a.export.Normal, a.export.Digest = a.raw, nil, ""
 	}
+	kept = true
 	a.export.Release = sync.OnceFunc(a.free)
 	return a.export, err
 }

@@ -151,8 +151,11 @@ func TestCollectFaults(t *testing.T) {
 			c := New(tt.options)
 			e, err := c.Collect(t.Context(), order)
 			wantFault(t, err, tt.kind, tt.words...)
-			if err != nil && (e.Raw != nil || e.Normal != nil || e.Digest != "") {
-				t.Error("a failed collection gave a text")
+			if err != nil && (e.Normal != nil || e.Digest != "") {
+				t.Error("a failed collection gave a normal form")
+			}
+			if cut := tt.fault == routersim.CutMidExport; cut && len(e.Raw) == 0 {
+				t.Error("what was printed of the cut export is gone")
 			}
 			if count.count != tt.exports {
 				t.Errorf("%d exports, want %d", count.count, tt.exports)

@@ -30,7 +30,8 @@ func TestCollectCancelled(t *testing.T) {
 			got := make(chan error, 1)
 			c := New(Options{})
 			go func() {
-				_, err := c.Collect(ctx, orderFor(r))
+				e, err := c.Collect(ctx, orderFor(r))
+				e.Release()
 				got <- err
 			}()
 			wait, stop := context.WithTimeout(t.Context(), patience)
@@ -96,7 +97,8 @@ func TestCollectKeepsCountUntilRelease(t *testing.T) {
 	if used := c.memory.used.Load(); used != 2*bufferMin {
 		t.Errorf("%d bytes counted, want %d", used, 2*bufferMin)
 	}
-	_, err = c.Collect(t.Context(), orderFor(r))
+	refused, err := c.Collect(t.Context(), orderFor(r))
+	defer refused.Release()
 	wantFault(t, err, fault.Infrastructure)
 	wantExport(t, held, r)
 	held.Release()

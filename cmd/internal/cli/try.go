@@ -49,7 +49,7 @@ file. The password comes from --password-file, from CONFHAUL_PASSWORD, or is ask
 	f.StringVar(&o.passwordFile, "password-file", "", "`file` with the password")
 	f.StringVar(&o.keyFile, "key-file", "", "`file` with a private key, instead of a password")
 	f.StringVar(&o.credential, "credential", "", "`name` in the credentials file of --config")
-	f.StringVar(&o.raw, "raw", "", "keep the export's text in this `file` (0600)")
+	f.StringVar(&o.raw, "raw", "", "keep what the router printed in this `file` (0600), proven or not")
 	f.BoolVar(&o.hide, "hide-sensitive", false, "export without the router's secrets")
 	return cmd
 }
@@ -90,17 +90,12 @@ func (e *env) runTry(ctx context.Context, o tryOptions) error {
 		return usage(err)
 	}
 	r := tryReport{Address: dev.Endpoint(), Steps: []tryStep{}}
-	say := func(step tryStep) {
-		r.Steps = append(r.Steps, step)
-		if e.output == "table" {
-			_, _ = fmt.Fprintf(e.out, "%-10s %9.1f ms  %s\n", step.Name, step.TookMS, step.Detail)
-		}
-	}
 	order := backup.Order{
 		Device: dev, Credential: cred,
 		Trust: func(_ context.Context, k device.HostKey) error { r.HostKey = k.Type + " " + k.Fingerprint; return nil },
 		Trace: func(st backup.Step) {
-			say(tryStep{st.Name, float64(st.Took.Microseconds()) / 1000, st.Detail})
+			e.printStep(r.Steps)
+			r.Steps = append(r.Steps, tryStep{st.Name, float64(st.Took.Microseconds()) / 1000, st.Detail})
 		},
 	}
 	export, err := app.NewCollector(s).Collect(ctx, order)
@@ -114,13 +109,25 @@ func (e *env) runTry(ctx context.Context, o tryOptions) error {
 	r.Bytes, r.Digest, r.Complete = len(export.Raw), export.Digest, err == nil
 	if err != nil {
 		r.Kind, r.Reason = fault.KindOf(err), err.Error()
+		if n := len(r.Steps); n > 0 && strings.Contains(r.Reason, r.Steps[n-1].Detail) {
+			r.Steps[n-1].Detail = "failed" // the verdict says how
+		}
 	}
+	e.printStep(r.Steps)
 	if o.raw != "" && len(export.Raw) > 0 {
 		if werr := writeByRename(o.raw, string(export.Raw)); werr != nil {
 			return fmt.Errorf("keep the text: %w", werr)
 		}
 	}
 	return e.printTry(r)
+}
+
+// printStep prints the last step there is. Each is held back until the next one comes, or until the verdict is known.
+func (e *env) printStep(steps []tryStep) {
+	if len(steps) > 0 && e.output == "table" {
+		s := steps[len(steps)-1]
+		_, _ = fmt.Fprintf(e.out, "%-10s %9.1f ms  %s\n", s.Name, s.TookMS, s.Detail)
+	}
 }
 
 func (e *env) printTry(r tryReport) error {
