@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -52,6 +53,7 @@ const (
 	errorDelay       = 5 * time.Second  // a device whose ensure failed
 	vanishedDelay    = 20 * time.Second // sessions notice in this time that their tasks are gone
 	ensuresAtOnce    = 8
+	ensureErrorsMax  = 8 // then Redis is away, and the rest of the batch comes later: a hang costs one time-out, not one per device
 )
 
 // Scheduler is one replica.
@@ -174,11 +176,21 @@ func (s *Scheduler) ensureDue(ctx context.Context, now time.Time) {
 	s.mu.Lock()
 	batch := s.due.popUntil(now.Add(s.o.Timetable.Lookahead()))
 	s.mu.Unlock()
+	if len(batch) == 0 {
+		return // nothing was asked, so nothing is known of Redis
+	}
 	g := errgroup.Group{}
 	g.SetLimit(ensuresAtOnce)
+	var failed atomic.Int32
 	for _, e := range batch {
 		g.Go(func() error {
-			at, err := s.ensure(ctx, e, now)
+			at, err := now.Add(s.o.Timetable.Lookahead()+errorDelay), error(nil)
+			if failed.Load() < ensureErrorsMax {
+				at, err = s.ensure(ctx, e, now)
+			}
+			if err != nil {
+				failed.Add(1)
+			}
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if !at.IsZero() && !e.gone && e.index < 0 { // a change in between has planned it anew already
@@ -282,9 +294,10 @@ func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool
 	for _, site := range sites {
 		limit, there := standing[site.Name]
 		if !there && site.Opened && !s.o.NewQueue {
+			emptied = true // at each look, also the one that writes the limit: Redis may have been emptied once more
 			since, seen := s.vanished[site.Name]
 			if !seen {
-				s.vanished[site.Name], emptied = now, true
+				s.vanished[site.Name] = now
 				s.o.Log.Warn("queue lost its limit: nothing is handed out until open sessions have noticed", "site", site.Name, "wait", vanishedDelay)
 				continue
 			}

@@ -22,7 +22,7 @@ func (r *run) conclude(ctx context.Context, e backup.Export, seq uint64, err err
 	case err == nil:
 		s = r.good(e, seq)
 	case kind == fault.Infrastructure:
-		s, next = r.putBack()
+		s, next = r.putBack(e)
 	default:
 		s, next = r.bad(e, kind, err)
 	}
@@ -60,6 +60,7 @@ func (r *run) ended() backup.State {
 		s.AttemptStarted = s.Running.Started
 	}
 	s.Running = nil
+	s.Lost = 0
 	s.Kind, s.Reason = "", ""
 	return s
 }
@@ -67,21 +68,24 @@ func (r *run) ended() backup.State {
 func (r *run) good(e backup.Export, seq uint64) backup.State {
 	s := r.ended()
 	s.Result = backup.ResultUnchanged
-	if r.changed(e) {
+	if r.changed(e) && seq != r.listed {
 		s.Result = backup.ResultChanged
 	}
 	s.GoodStarted, s.GoodAt = e.Started, s.AttemptEnded
 	s.Digest, s.Normalization, s.SnapshotSeq = e.Digest, e.Normalization, seq
 	s.Version, s.Identity, s.Bytes = e.Version, e.Identity, len(e.Raw)
 	s.KnownGaps, s.SeenGaps = e.KnownGaps, e.SeenGaps
-	s.Failures, s.Lost, s.NextAt, s.Block = 0, 0, time.Time{}, nil
+	s.Failures, s.NextAt, s.Block = 0, time.Time{}, nil
 	return s
 }
 
 // putBack is a fault of ours: nothing of it stands against the device, and who asked for the backup still waits for it.
-func (r *run) putBack() (backup.State, backup.Next) {
+func (r *run) putBack(e backup.Export) (backup.State, backup.Next) {
 	s := r.state
 	s.Running = nil
+	if e.Digest != "" && r.changed(e) {
+		s.SnapshotSeq = 0 // the snapshot may be on the stream all the same
+	}
 	next := r.o.Ladder.Next(fault.Infrastructure, 0)
 	if r.trigger != backup.ReasonRequest {
 		next.Delay = max(next.Delay, time.Until(s.LastDial.Add(r.o.RedialDelay)))
@@ -92,14 +96,19 @@ func (r *run) putBack() (backup.State, backup.Next) {
 func (r *run) bad(e backup.Export, kind fault.Kind, err error) (backup.State, backup.Next) {
 	s := r.ended()
 	s.Result, s.Kind, s.Reason = backup.ResultFailed, kind, err.Error()
-	s.Failures++
 	if e.Version != "" {
 		s.Version = e.Version
 	}
 	if e.SeenGaps != nil {
 		s.SeenGaps = e.SeenGaps
 	}
-	next := r.o.Ladder.Next(kind, s.Failures)
+	if !e.Started.IsZero() {
+		s.Block = nil // the router took host key and login
+	}
+	next := r.o.Ladder.Next(kind, s.Failures+1)
+	if next.Counted {
+		s.Failures++
+	}
 	switch next.Action {
 	case backup.Stop:
 		s.Result = backup.ResultBlocked
@@ -133,7 +142,7 @@ func (r *run) tell(ctx context.Context, kind fault.Kind, err error) {
 		r.log.Warn("backup failed", "kind", kind, "err", err, "failures", r.state.Failures)
 	}
 	event := r.event(backup.EventFailed)
-	if r.state.Block != nil {
+	if result == backup.ResultBlocked {
 		event.Type = backup.EventBlocked
 	}
 	event.Kind, event.Reason, event.Failures, event.NextAt = kind, err.Error(), r.state.Failures, r.state.NextAt

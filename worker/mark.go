@@ -28,6 +28,7 @@ func (r *run) countLost(ctx context.Context) (*backup.Next, error) {
 		return nil, nil
 	}
 	r.state.Lost++
+	r.state.SnapshotSeq = 0 // it may have published: what is the last snapshot now is for the stream to say
 	r.log.Warn("the last session ended without an outcome", "worker", r.state.Running.Worker, "in_a_row", r.state.Lost)
 	if r.state.Lost < lostLeasesMax {
 		return nil, nil
@@ -95,7 +96,7 @@ func (r *run) renew(ctx context.Context) error {
 }
 
 // put writes a state while the mark is ours. When the record changed under us but still shows our mark (somebody lifted a
-// block), it is written over; any other change is a conflict.
+// block), it is written over, and the block stays lifted unless s brings one of its own; any other change is a conflict.
 func (r *run) put(ctx context.Context, s backup.State) error {
 	for range 3 {
 		revision, err := r.o.Store.PutState(ctx, r.key, s, r.revision)
@@ -112,6 +113,9 @@ func (r *run) put(ctx context.Context, s backup.State) error {
 		}
 		if seen.Running == nil || seen.Running.Attempt != r.attempt {
 			return backup.ErrConflict
+		}
+		if seen.Block == nil && s.Block == r.state.Block {
+			s.Block = nil
 		}
 		r.revision = revision
 	}

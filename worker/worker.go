@@ -107,6 +107,7 @@ type run struct {
 	state    backup.State // what the store holds now; the mark's renewal writes it while a session is open
 	revision uint64
 	began    uint64 // revision of the running mark
+	listed   uint64 // sequence of the device's last snapshot as the store had it
 }
 
 // Run does the task and says what follows. The error is for people; Next decides.
@@ -164,8 +165,10 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 	if g != nil {
 		return &g.Next, errors.New(g.Why)
 	}
+	r.listed = r.state.SnapshotSeq
+	lost, err := r.countLost(ctx)
 	r.last = r.state
-	return r.countLost(ctx)
+	return lost, err
 }
 
 // notDialled is a fault of ours before anything reached the router: it never counts against the device.
@@ -250,6 +253,9 @@ func (r *run) trust(ctx context.Context, k device.HostKey) error {
 func (r *run) publish(ctx context.Context, e backup.Export) (uint64, error) {
 	for {
 		seq, err := r.publishOnce(ctx, e)
+		if fault.KindOf(err) == fault.Timeout { // the router has done its part
+			return 0, fault.New(fault.Infrastructure, "publish", "not taken before the time was up: %w", err)
+		}
 		if err == nil || fault.KindOf(err) != fault.Infrastructure || errors.Is(err, backup.ErrStale) {
 			return seq, err
 		}
