@@ -88,7 +88,8 @@ func TestDeviceGoes(t *testing.T) {
 func TestBlockedDevice(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	r := h.schedule()
+	noRedial := func(o *Options) { o.Timetable.RedialDelay = 0 } // or that would keep it, and not the block
+	r := h.schedule(noRedial)
 	var lifted atomic.Bool
 	runs := h.work(func(id string, s *backup.State) backup.Next {
 		if lifted.Load() {
@@ -104,13 +105,13 @@ func TestBlockedDevice(t *testing.T) {
 	r.fence()
 	h.request(d, false)
 	r.fence()
-	later := h.schedule() // knows the block from the registry alone
+	later := h.schedule(noRedial) // knows the block from the registry alone
 	later.fence()
 	if n := len(runs); n != 0 || h.task(d) != "archived" || len(later.queue.found(d.ID)) != 0 {
 		t.Fatalf("%d runs of a blocked device, the task is %s, a new replica's ensures found %v", n, h.task(d), later.queue.found(d.ID))
 	}
 	lifted.Store(true)
-	h.setState(d, func(s *backup.State) { s.Block, s.LastDial = nil, time.Time{} })
+	h.setState(d, func(s *backup.State) { s.Block = nil })
 	next(h, runs, "the run after the block")
 	h.awaitTask(d, "completed")
 }

@@ -34,6 +34,7 @@ func (r *run) countLost(ctx context.Context) (*backup.Next, error) {
 		return nil, nil
 	}
 	r.state.Lost, r.state.Running = 0, nil
+	r.began = r.revision // the lost session's: who asked before it is answered too
 	next, err := r.conclude(ctx, backup.Export{}, 0, fault.New(fault.Internal, "hold session",
 		"%d sessions in a row ended without an outcome: their workers were killed or lost Redis", lostLeasesMax))
 	return &next, err

@@ -148,9 +148,10 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 	if requested {
 		r.trigger, r.forced = backup.ReasonRequest, request.Force
 	}
-	r.cred, err = r.o.Credentials.Credential(ctx, r.dev.Credential)
-	if err != nil {
-		return r.notDialled(err)
+	if r.state.Block != nil { // whether it has ended by itself shows in the credential; else that is read when it is needed
+		if r.cred, err = r.o.Credentials.Credential(ctx, r.dev.Credential); err != nil {
+			return r.notDialled(err)
+		}
 	}
 	online := ""
 	if r.o.Presence != nil {
@@ -164,6 +165,11 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 	})
 	if g != nil {
 		return &g.Next, errors.New(g.Why)
+	}
+	if r.state.Block == nil {
+		if r.cred, err = r.o.Credentials.Credential(ctx, r.dev.Credential); err != nil {
+			return r.notDialled(err)
+		}
 	}
 	r.listed = r.state.SnapshotSeq
 	lost, err := r.countLost(ctx)

@@ -352,6 +352,15 @@ func (c *Client) ServedSites() (map[string]bool, error) {
 	return out, nil
 }
 
+// LastError is why the device's task was last put back, and "" where it was not or has gone.
+func (c *Client) LastError(site, deviceID string) string {
+	info, err := c.inspector.GetTaskInfo(site, backup.TaskID(deviceID))
+	if err != nil || info.State != asynq.TaskStateRetry {
+		return ""
+	}
+	return info.LastErr
+}
+
 // Online reads the optional status key of a device: "" where it is missing.
 func (c *Client) Online(ctx context.Context, deviceID string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)

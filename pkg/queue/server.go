@@ -329,14 +329,16 @@ func each(servers []*asynq.Server, do func(*asynq.Server)) {
 	wg.Wait()
 }
 
-// asynqLog hands asynq's lines to slog, but for those that say again what tellRedis has said: every part of asynq complains
-// of an absent Redis every second.
+// asynqLog hands asynq's lines to slog, but for those that say again what is told elsewhere: every part of asynq complains
+// of an absent Redis every second, and of each blocked device.
 type asynqLog struct{ log *slog.Logger }
 
 func (l asynqLog) tell(level slog.Level, args []any) {
 	line := fmt.Sprint(args...)
-	if strings.Contains(line, "redis eval error") || strings.Contains(line, "redis command error") || strings.Contains(line, "pubsub") {
-		level = slog.LevelDebug
+	for _, told := range []string{"redis eval error", "redis command error", "pubsub", "Retry exhausted"} {
+		if strings.Contains(line, told) {
+			level = slog.LevelDebug
+		}
 	}
 	l.log.Log(context.Background(), level, line)
 }

@@ -110,6 +110,9 @@ func (s *Stream) prepare(ctx context.Context, snap backup.Snapshot) (message, er
 	return m, nil
 }
 
+// errFull is JetStream's code for a stream at its MaxBytes that discards the new; nats.go has no name for it.
+const errFull = 10077
+
 // try publishes once. The message id names what is expected to come before, so that a configuration that returns to what
 // it was two minutes ago is no duplicate.
 func (s *Stream) try(ctx context.Context, m message, expected uint64) (uint64, error) {
@@ -119,6 +122,9 @@ func (s *Stream) try(ctx context.Context, m message, expected uint64) (uint64, e
 		jetstream.WithMsgID(fmt.Sprintf("%s:%d:%s", m.snap.DeviceID, expected, m.snap.SHA256Hash)),
 		jetstream.WithExpectStream(SnapshotStream),
 		jetstream.WithExpectLastSequenceForSubject(expected, bothPrefix+m.key))
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == errFull {
+		return 0, fmt.Errorf("stream %s is full and refuses rather than drops: raise stream.snapshot_bytes and restart: %w", SnapshotStream, err)
+	}
 	if err != nil {
 		return 0, cause(ctx, err)
 	}

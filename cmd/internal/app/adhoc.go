@@ -34,10 +34,14 @@ type Asks struct {
 	devices  map[string]device.Device
 }
 
+// NewAsks has no request yet.
+func NewAsks() *Asks {
+	return &Asks{requests: map[string]backup.Request{}, devices: map[string]device.Device{}}
+}
+
 // Ask requests a backup of every device: the request goes to KV first, where a scheduler finds it even when this process
 // ends here, and then the task is woken. A device that is blocked is answered at once, unless forced.
-func (p *Parts) Ask(ctx context.Context, devices []device.Device, force bool, answer func(Asked)) (*Asks, error) {
-	a := &Asks{requests: map[string]backup.Request{}, devices: map[string]device.Device{}}
+func (p *Parts) Ask(ctx context.Context, a *Asks, devices []device.Device, force bool, answer func(Asked)) error {
 	id := rand.Text()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(asksAtOnce)
@@ -62,7 +66,7 @@ func (p *Parts) Ask(ctx context.Context, devices []device.Device, force bool, an
 			return err
 		})
 	}
-	return a, g.Wait()
+	return g.Wait()
 }
 
 func (a *Asks) answer(answer func(Asked), asked Asked) {
@@ -87,6 +91,20 @@ func (a *Asks) Sites() map[string]int {
 		sites[a.devices[key].Site]++
 	}
 	return sites
+}
+
+// Some are up to n devices without an answer.
+func (a *Asks) Some(n int) []device.Device {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []device.Device
+	for key := range a.requests {
+		if len(out) == n {
+			break
+		}
+		out = append(out, a.devices[key])
+	}
+	return out
 }
 
 var errAllAnswered = errors.New("every request is answered")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -87,10 +88,10 @@ func (e *env) runBackup(ctx context.Context, o backupOptions) error {
 		stop = r.showProgress(ctx, p)
 	}
 	defer stop()
-	r.asks, err = p.Ask(ctx, devices, o.force, r.answer)
-	if err != nil {
+	if err := p.Ask(ctx, r.asks, devices, o.force, r.answer); err != nil {
 		return err
 	}
+	r.asked.Store(true)
 	if !o.wait {
 		return e.printAsked(r)
 	}
@@ -135,6 +136,7 @@ func (o backupOptions) choose(registered []device.Device) ([]device.Device, erro
 type backupRun struct {
 	env     *env
 	asks    *app.Asks
+	asked   atomic.Bool // every request is made
 	total   int
 	started time.Time
 	results map[backup.Result]int
@@ -151,7 +153,7 @@ type badDevice struct {
 }
 
 func newBackupRun(e *env, total int) *backupRun {
-	return &backupRun{env: e, total: total, started: time.Now(), results: map[backup.Result]int{}, notes: make(chan string, 64)}
+	return &backupRun{env: e, asks: app.NewAsks(), total: total, started: time.Now(), results: map[backup.Result]int{}, notes: make(chan string, 64)}
 }
 
 // answer is called by one goroutine at a time.
@@ -197,7 +199,7 @@ func (r *backupRun) showProgress(ctx context.Context, p *app.Parts) (stop func()
 			case note := <-r.notes:
 				r.say(note)
 			case <-workers.C:
-				r.warnUnserved(p)
+				r.explain(p)
 			case <-tick.C:
 				r.line(r.progress(time.Now()))
 			}
@@ -231,8 +233,8 @@ func (r *backupRun) say(s string) {
 }
 
 func (r *backupRun) progress(now time.Time) string {
-	if r.asks == nil {
-		return fmt.Sprintf("asking for %s", plural(r.total, "backup"))
+	if !r.asked.Load() {
+		return fmt.Sprintf("asked for %d of %s", r.asks.Open(), plural(r.total, "backup"))
 	}
 	answered := r.total - r.asks.Open()
 	took := now.Sub(r.started)
@@ -244,11 +246,8 @@ func (r *backupRun) progress(now time.Time) string {
 	return fmt.Sprintf("%d of %d, %.1f/s, %s left", answered, r.total, rate, left)
 }
 
-// warnUnserved says which sites nobody works for: their devices would be waited for in vain.
-func (r *backupRun) warnUnserved(p *app.Parts) {
-	if r.asks == nil {
-		return
-	}
+// explain says why devices are still waited for: a site that nobody works for, or a fault of ours that put a task back.
+func (r *backupRun) explain(p *app.Parts) {
 	served, err := p.Queue.ServedSites()
 	if err != nil {
 		return
@@ -256,6 +255,11 @@ func (r *backupRun) warnUnserved(p *app.Parts) {
 	for site, n := range r.asks.Sites() {
 		if !served[site] {
 			r.say(fmt.Sprintf("site %s: %s waiting and no worker: start one with confhaul worker", site, plural(n, "device")))
+		}
+	}
+	for _, d := range r.asks.Some(3) {
+		if why := p.Queue.LastError(d.Site, d.ID); why != "" {
+			r.say(fmt.Sprintf("%s: put back: %s", d.ID, why))
 		}
 	}
 }
