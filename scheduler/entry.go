@@ -91,7 +91,7 @@ func (s *Scheduler) applySite(c backup.Change) {
 // noticeSite lists a site that no record knows yet; keepLimits writes the record with the limit.
 func (s *Scheduler) noticeSite(name string) {
 	if _, known := s.sites[name]; !known {
-		s.sites[name] = device.Site{Name: name, Limit: s.o.SiteLimit}
+		s.sites[name] = device.Site{Name: name}
 	}
 }
 

@@ -78,7 +78,7 @@ func TestFlush(t *testing.T) {
 			t.Errorf("the site has its limit %d back at once", limit)
 		}
 	}
-	if err := r.queue.SetLimit(h.ctx, device.Site{Name: "a", Limit: device.Unlimited}); err != nil { // nothing but the ladder holds it
+	if err := r.queue.SetLimit(h.ctx, "a", device.Unlimited); err != nil { // nothing but the ladder holds it
 		t.Fatal(err)
 	}
 	h.put(newDevice("due", "a", 0))
@@ -113,7 +113,7 @@ func TestVanishedLimit(t *testing.T) {
 	start := time.Now()
 	look(start, false, 3, true) // a fresh site, at once
 	site, revision, err := h.store.Site(h.ctx, "a")
-	if err != nil || revision == 0 || site != (device.Site{Name: "a", Limit: 3, Opened: true}) {
+	if err != nil || revision == 0 || site != (device.Site{Name: "a", Opened: true}) {
 		t.Fatalf("the site's record is %+v, revision %d: %v", site, revision, err)
 	}
 	change(site)
@@ -158,7 +158,7 @@ func TestChangedLimit(t *testing.T) {
 	h := newHouse(t)
 	one, two := h.schedule(), h.schedule()
 	h.put(newDevice("r1", "a", time.Minute))
-	for _, want := range []int{device.Unlimited, 7, 0} {
+	for _, want := range []int{device.Unlimited, 7, 3} {
 		if want != device.Unlimited {
 			site, revision, err := h.store.Site(h.ctx, "a")
 			if err != nil || !site.Opened {

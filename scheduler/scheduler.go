@@ -4,7 +4,9 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -31,7 +33,7 @@ type Queue interface {
 	Remove(ctx context.Context, site, deviceID string) (backup.Standing, error)
 	Missing(ctx context.Context, site string, deviceIDs []string) ([]string, error)
 	Limits(ctx context.Context, sites []string) (map[string]int, error)
-	SetLimit(ctx context.Context, s device.Site) error
+	SetLimit(ctx context.Context, site string, limit int) error
 }
 
 // Options are a Scheduler's parts and figures.
@@ -39,7 +41,7 @@ type Options struct {
 	Registry  Registry
 	Queue     Queue
 	Timetable Timetable
-	SiteLimit int         // limit of a site that the registry does not know yet
+	SiteLimit int         // limit of a site that has none of its own; 0 hands out nothing
 	NewQueue  bool        // Redis was started empty by this process, and no worker can hold a session from before
 	Hold      func() bool // while true nothing is enqueued
 	Log       *slog.Logger
@@ -306,8 +308,8 @@ func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool
 			}
 		}
 		delete(s.vanished, site.Name)
-		if !there || limit != site.Limit {
-			if err := s.o.Queue.SetLimit(ctx, site); err != nil {
+		if want := cmp.Or(site.Limit, s.o.SiteLimit); !there || limit != want {
+			if err := s.o.Queue.SetLimit(ctx, site.Name, want); err != nil {
 				return emptied, err
 			}
 		}
@@ -328,10 +330,11 @@ func (s *Scheduler) openSite(ctx context.Context, name string) error {
 		return err
 	}
 	if revision == 0 {
-		site = device.Site{Name: name, Limit: s.o.SiteLimit}
+		site.Name = name
 	}
 	site.Opened = true
-	if _, err := s.o.Registry.PutSite(ctx, site, revision); err != nil {
+	// On a conflict another replica was quicker, and its change is on its way here.
+	if _, err := s.o.Registry.PutSite(ctx, site, revision); err != nil && !errors.Is(err, backup.ErrConflict) {
 		return fmt.Errorf("open site %s: %w", name, err)
 	}
 	return nil

@@ -42,11 +42,11 @@ func (d Device) Key() string { return Key(d.Site, d.ID) }
 // Site is a place with a queue of its own (KV bucket sites).
 type Site struct {
 	Name   string `json:"name"`
-	Limit  int    `json:"limit"`  // sessions at once over the whole fleet; -1: no limit, 0: none at all
-	Opened bool   `json:"opened"` // the limit has stood in Redis once, so its absence there means that Redis lost it
+	Limit  int    `json:"limit,omitempty"` // sessions at once over the whole fleet; 0: what the settings say, -1: no limit
+	Opened bool   `json:"opened"`          // a limit has stood in Redis once, so its absence there means that Redis lost it
 }
 
-// Unlimited is the Limit of a site that has none.
+// Unlimited is the limit of a site that has none.
 const Unlimited = -1
 
 // Inventory says which inventory file the registry holds (KV bucket inventory, key current).

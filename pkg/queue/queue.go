@@ -23,7 +23,6 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/confhaul/confhaul/pkg/backup"
-	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/secret"
 )
@@ -269,14 +268,14 @@ func (c *Client) Limits(ctx context.Context, sites []string) (map[string]int, er
 	return out, nil
 }
 
-// SetLimit writes a site's limit of sessions over the whole fleet (device.Unlimited: none), and the site's name where the
+// SetLimit writes a site's limit of sessions over the whole fleet (-1: none), and the site's name where the
 // dashboard looks for queues: asynq writes that once per process, so an emptied Redis would not get it back.
-func (c *Client) SetLimit(ctx context.Context, site device.Site) error {
+func (c *Client) SetLimit(ctx context.Context, site string, limit int) error {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	pipe := c.redis.Pipeline()
-	pipe.Set(ctx, keys{site.Name}.limit(), site.Limit, 0)
-	pipe.SAdd(ctx, "asynq:queues", site.Name)
+	pipe.Set(ctx, keys{site}.limit(), limit, 0)
+	pipe.SAdd(ctx, "asynq:queues", site)
 	_, err := pipe.Exec(ctx)
 	return c.fail("write site limit", err)
 }

@@ -54,7 +54,7 @@ func ctxFor(t *testing.T) context.Context {
 
 func setLimit(t *testing.T, c *Client, site string, n int) {
 	t.Helper()
-	if err := c.SetLimit(ctxFor(t), device.Site{Name: site, Limit: n}); err != nil {
+	if err := c.SetLimit(ctxFor(t), site, n); err != nil {
 		t.Fatal(err)
 	}
 }
