@@ -115,17 +115,6 @@ func (s *Server) Serve(site string) error {
 	return nil
 }
 
-// Unserve stops taking tasks of a site and waits for those in work.
-func (s *Server) Unserve(site string) {
-	s.mu.Lock()
-	srv := s.servers[site]
-	delete(s.servers, site)
-	s.mu.Unlock()
-	if srv != nil {
-		srv.Shutdown()
-	}
-}
-
 // Verify returns once a dequeue has passed the guard, and an error where none does: without it no limit would hold.
 func (s *Server) Verify(ctx context.Context) error {
 	deadline := time.NewTimer(proofTimeout)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -124,8 +125,28 @@ func (p *Process) compareClocks(ctx context.Context) {
 	p.Ready.Set("clock", err)
 }
 
-// ServeDashboard serves the dashboard on the process's listener.
+// errNoLogin keeps pages that anybody could read off the network.
+var errNoLogin = errors.New("the dashboard has no login: listen on a loopback address, and reach it through an SSH tunnel")
+
+// CheckDashboard says whether the dashboard may be served at an address.
+func CheckDashboard(listen string) error {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%s: %w", listen, errNoLogin)
+	}
+	return nil
+}
+
+// ServeDashboard serves the dashboard on the process's listener, where that is on loopback.
 func ServeDashboard(ctx context.Context, p *Process) error {
+	if err := CheckDashboard(p.Settings.Listen); err != nil {
+		p.Log.Warn("dashboard not served", "err", err)
+		<-ctx.Done()
+		return nil
+	}
 	monitor, closeMonitor, err := queue.Monitor(p.Settings.Redis, dashboard.QueuesPath)
 	if err != nil {
 		return err

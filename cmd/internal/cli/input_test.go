@@ -107,6 +107,7 @@ func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"nonsense"}, {"backup"}, {"backup", "--all", "x"}, {"status", "--nonsense"}, {"status", "extra"}, {"-o", "xml", "version"},
 		{"sim", "--devices", "2"}, {"demo", "--devices", "0"}, {"worker"}, {"up"}, {"inventory", "check"}, {"try"},
+		{"dashboard", "--listen", "0.0.0.0:0"}, {"dashboard", "--listen", ":9470"},
 	} {
 		if o := runHere(t, args...); o.code != exitUsage || o.errOut == "" {
 			t.Errorf("%v: exit %d %q", args, o.code, o.errOut)

@@ -95,6 +95,9 @@ func (e *env) dashboardCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := app.CheckDashboard(s.Listen); err != nil {
+				return usage(err)
+			}
 			return app.Run(cmd.Context(), s, log.With("process", "dashboard"), []app.Role{app.ServeDashboard}, nil)
 		},
 	}
