@@ -76,7 +76,11 @@ func (s *Scheduler) planOf(e *entry, now time.Time) Plan {
 	if !e.known {
 		return Plan{}
 	}
-	return s.o.Timetable.Plan(e.device, e.state, e.request, now)
+	request := e.request
+	if request != nil && now.Sub(request.At) > requestTTL {
+		request = nil // the store forgets it without a word
+	}
+	return s.o.Timetable.Plan(e.device, e.state, request, now)
 }
 
 func (s *Scheduler) applySite(c backup.Change) {

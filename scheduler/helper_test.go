@@ -127,7 +127,7 @@ func (r *replica) start() {
 
 func (h *house) newQueue(url secret.URL) *spyQueue {
 	h.t.Helper()
-	c, err := queue.NewClient(url, wholeTimeout)
+	c, err := queue.NewClient(url)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -45,12 +45,11 @@ func TestIdleTicks(t *testing.T) {
 	p := newProxy(h)
 	r := h.schedule()
 	h.await("all sites to be open", func() bool { return p.counted("get") >= sites && r.open() })
-	before := p.counted("")
 	gets := p.counted("get")
 	h.await("more looks at the limits", func() bool { return p.counted("get") >= gets+looks*sites })
-	const setup = 20 // of connections
-	if n := p.counted("") - before; n > (looks+1)*sites+setup {
-		t.Errorf("%d commands in %d looks at %d limits, with %d idle devices", n, looks, sites, devices)
+	const opening = 100 // connections and sites; one command per device would be five times that
+	if n := p.counted("") - p.counted("get"); n > opening {
+		t.Errorf("%d commands beside the looks at the limits, with %d idle devices", n, devices)
 	}
 	h.put(newDevice("due", "site-0", time.Minute)) // the count counts
 	h.await("a task", func() bool { return p.counted("evalsha")+p.counted("eval") > 0 })

@@ -42,7 +42,11 @@ func (t Timetable) Plan(d device.Device, s backup.State, request *backup.Request
 	case s.Running.Live(now): // its outcome plans the device anew; this is for the case that none comes
 		return Plan{At: s.Running.Until, Slot: slot.Unix(), Urgent: asked, Reason: reason}
 	case asked:
-		return Plan{At: now, Slot: slot.Unix(), Urgent: true, Reason: reason}
+		at := now
+		if s.PutBack > request.Since { // it has been tried since, and a fault of ours stood in the way
+			at = latest(now, s.NextAt)
+		}
+		return Plan{At: at, Slot: slot.Unix(), Urgent: true, Reason: reason}
 	case s.Block != nil:
 		return Plan{}
 	}

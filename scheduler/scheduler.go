@@ -54,6 +54,7 @@ const (
 	recheckDelay     = 2 * time.Second  // a device whose task is in work although it is due again
 	errorDelay       = 5 * time.Second  // a device whose ensure failed
 	vanishedDelay    = 20 * time.Second // sessions notice in this time that their tasks are gone
+	requestTTL       = 24 * time.Hour   // as the store's
 	ensuresAtOnce    = 8
 	ensureErrorsMax  = 8 // then Redis is away, and the rest of the batch comes later: a hang costs one time-out, not one per device
 )

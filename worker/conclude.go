@@ -22,7 +22,7 @@ func (r *run) conclude(ctx context.Context, e backup.Export, seq uint64, err err
 	case err == nil:
 		s = r.good(e, seq)
 	case kind == fault.Infrastructure:
-		s, next = r.putBack(e)
+		s, next = r.putBack(e, err)
 	default:
 		s, next = r.bad(e, kind, err)
 	}
@@ -80,9 +80,10 @@ func (r *run) good(e backup.Export, seq uint64) backup.State {
 }
 
 // putBack is a fault of ours: nothing of it stands against the device, and who asked for the backup still waits for it.
-func (r *run) putBack(e backup.Export) (backup.State, backup.Next) {
+func (r *run) putBack(e backup.Export, err error) (backup.State, backup.Next) {
 	s := r.state
-	s.Running = nil
+	s.Running, s.PutBack = nil, r.began
+	s.Kind, s.Reason = fault.Infrastructure, err.Error()
 	if e.Digest != "" && r.changed(e) {
 		s.SnapshotSeq = 0 // the snapshot may be on the stream all the same
 	}
@@ -90,6 +91,7 @@ func (r *run) putBack(e backup.Export) (backup.State, backup.Next) {
 	if r.trigger != backup.ReasonRequest {
 		next.Delay = max(next.Delay, time.Until(s.LastDial.Add(r.o.RedialDelay)))
 	}
+	s.NextAt = time.Now().Add(next.Delay)
 	return s, next
 }
 

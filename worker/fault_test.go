@@ -276,7 +276,7 @@ func TestPutBack(t *testing.T) {
 			h.wantNext(next, err, back, fault.Infrastructure)
 
 			s, _ := h.state()
-			if s.Running != nil || s.Failures != 0 || s.Result != "" || s.Kind != "" || s.Block != nil || !s.NextAt.IsZero() || s.LastDial.IsZero() {
+			if s.Running != nil || s.Failures != 0 || s.Result != "" || s.Kind != fault.Infrastructure || s.Block != nil || s.NextAt.IsZero() || s.PutBack <= request.Since || s.LastDial.IsZero() {
 				t.Errorf("state %+v", s)
 			}
 			if request.ServedBy(s) {
@@ -303,8 +303,13 @@ func TestCredentialSourceFails(t *testing.T) {
 	}
 	h.wantRun(h.worker("w1"), back, fault.Infrastructure)
 	h.wantDials(0)
-	if s, revision := h.state(); revision != 0 {
+	if s, _ := h.state(); s.Kind != fault.Infrastructure || s.Reason == "" || s.Result != "" || s.Running != nil || s.Failures != 0 {
 		t.Errorf("state %+v", s)
+	}
+	_, before := h.state()
+	h.wantRun(h.worker("w1"), back, fault.Infrastructure)
+	if _, after := h.state(); after != before {
+		t.Error("the same reason is written again")
 	}
 	h.wantEvents()
 }

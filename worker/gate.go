@@ -6,6 +6,7 @@ import (
 
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/fault"
+	"github.com/confhaul/confhaul/pkg/secret"
 )
 
 // Facts are what Gate decides by, beside the device's state.
@@ -51,9 +52,10 @@ func Gate(s backup.State, f Facts) *Refusal {
 	return nil
 }
 
-// Lifted says whether a block has ended by itself: a login was refused with another version of the credential.
+// Lifted says whether a block has ended by itself: a login was refused with another version of the credential. Versions
+// made with another version key say nothing: a worker of another site has another credentials file.
 func Lifted(b backup.Block, credentialVersion string) bool {
-	return b.Kind == fault.Auth && credentialVersion != "" && b.CredentialVersion != credentialVersion
+	return b.Kind == fault.Auth && secret.OtherVersion(b.CredentialVersion, credentialVersion)
 }
 
 func latest(ts ...time.Time) time.Time {

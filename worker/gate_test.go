@@ -12,9 +12,9 @@ func TestGate(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	slot := now.Add(-time.Minute)
-	block := &backup.Block{Kind: fault.Auth, CredentialVersion: "v1"}
-	hostKey := &backup.Block{Kind: fault.HostKey, CredentialVersion: "v1"}
-	facts := Facts{Now: now, Slot: slot.Unix(), CredentialVersion: "v1", RedialDelay: 5 * time.Minute, OfflineDelay: 5 * time.Minute}
+	block := &backup.Block{Kind: fault.Auth, CredentialVersion: "k1.v1"}
+	hostKey := &backup.Block{Kind: fault.HostKey, CredentialVersion: "k1.v1"}
+	facts := Facts{Now: now, Slot: slot.Unix(), CredentialVersion: "k1.v1", RedialDelay: 5 * time.Minute, OfflineDelay: 5 * time.Minute}
 	with := func(change func(*Facts)) Facts {
 		f := facts
 		change(&f)
@@ -37,8 +37,9 @@ func TestGate(t *testing.T) {
 		{"blocked", backup.State{Block: block}, facts, stop},
 		{"blocked and asked", backup.State{Block: block}, with(func(f *Facts) { f.Requested = true }), stop},
 		{"blocked and forced", backup.State{Block: block}, with(func(f *Facts) { f.Requested, f.Forced = true, true }), nil},
-		{"blocked by an older credential", backup.State{Block: block}, with(func(f *Facts) { f.CredentialVersion = "v2" }), nil},
-		{"a host key block outlives credentials", backup.State{Block: hostKey}, with(func(f *Facts) { f.CredentialVersion = "v2" }), stop},
+		{"blocked by an older credential", backup.State{Block: block}, with(func(f *Facts) { f.CredentialVersion = "k1.v2" }), nil},
+		{"blocked by another file's credential", backup.State{Block: block}, with(func(f *Facts) { f.CredentialVersion = "k2.v2" }), stop},
+		{"a host key block outlives credentials", backup.State{Block: hostKey}, with(func(f *Facts) { f.CredentialVersion = "k1.v2" }), stop},
 		{"on the ladder", backup.State{NextAt: now.Add(time.Minute)}, facts, again(time.Minute)},
 		{"dialled a moment ago", backup.State{LastDial: now.Add(-time.Minute)}, facts, again(4 * time.Minute)},
 		{"dialled a moment ago, asked", backup.State{LastDial: now}, with(func(f *Facts) { f.Requested = true }), nil},

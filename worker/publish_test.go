@@ -165,11 +165,12 @@ func TestPublishNeverAnswered(t *testing.T) {
 			h := newHouse(t)
 			w := h.worker("w1", h.tapStream(publish), func(o *Options) { o.Whole = 3 * time.Second })
 			h.wantRun(w, back, fault.Infrastructure)
-			if s, _ := h.state(); s.Running != nil || s.Failures != 0 || s.Result != "" || !s.NextAt.IsZero() {
+			if s, _ := h.state(); s.Running != nil || s.Failures != 0 || s.Result != "" || s.Kind != fault.Infrastructure || s.NextAt.IsZero() {
 				t.Errorf("state %+v", s)
 			}
 			h.wantDials(1)
 			h.wantEvents()
+			h.ask(false)
 			h.wantRun(h.worker("w2"), done, "")
 			h.wantSnapshots(1)
 		})
@@ -193,6 +194,7 @@ func TestAckLostThenChangedBack(t *testing.T) {
 	h.wantNext(next, err, back, fault.Infrastructure)
 	h.wantSnapshots(2)
 	h.router.Revert()
+	h.ask(false)
 	h.wantRun(w, done, "")
 	snaps := h.wantSnapshots(3)
 	if snaps[2].SHA256Hash != snaps[0].SHA256Hash {

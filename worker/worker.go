@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/backup"
@@ -149,7 +150,7 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 		r.trigger, r.forced = backup.ReasonRequest, request.Force
 	}
 	if r.state.Block != nil { // whether it has ended by itself shows in the credential; else that is read when it is needed
-		if r.cred, err = r.o.Credentials.Credential(ctx, r.dev.Credential); err != nil {
+		if err := r.resolve(ctx); err != nil {
 			return r.notDialled(err)
 		}
 	}
@@ -167,14 +168,30 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 		return &g.Next, errors.New(g.Why)
 	}
 	if r.state.Block == nil {
-		if r.cred, err = r.o.Credentials.Credential(ctx, r.dev.Credential); err != nil {
+		if err := r.resolve(ctx); err != nil {
 			return r.notDialled(err)
 		}
+	}
+	if !requested && !pause(ctx, time.Until(time.Unix(t.Slot, 0))) { // an export that began before its slot would not count for it
+		return r.notDialled(context.Cause(ctx))
 	}
 	r.listed = r.state.SnapshotSeq
 	lost, err := r.countLost(ctx)
 	r.last = r.state
 	return lost, err
+}
+
+// resolve reads the device's credential. Why it cannot be read shows in the device's state, for whoever asks for its status.
+func (r *run) resolve(ctx context.Context) (err error) {
+	if r.cred, err = r.o.Credentials.Credential(ctx, r.dev.Credential); err == nil || r.state.Reason == err.Error() {
+		return err
+	}
+	s := r.state
+	s.V, s.Kind, s.Reason = backup.StateVersion, fault.Infrastructure, err.Error()
+	if _, perr := r.o.Store.PutState(ctx, r.key, s, r.revision); perr != nil && !errors.Is(perr, backup.ErrConflict) {
+		return fmt.Errorf("%w (and its reason is not written: %w)", err, perr)
+	}
+	return err
 }
 
 // notDialled is a fault of ours before anything reached the router: it never counts against the device.
@@ -196,13 +213,25 @@ func (r *run) backUp(ctx context.Context) (backup.Next, error) {
 	}
 	r.o.Meter.SessionOpened(r.site)
 	held, stop := r.keepMark(ctx)
-	export, seq, err := r.collectAndPublish(held)
+	export, seq, err := r.guarded(held)
 	stop()
 	r.o.Meter.SessionClosed(r.site)
 	if export.Release != nil {
 		defer export.Release()
 	}
 	return r.conclude(context.WithoutCancel(ctx), export, seq, err)
+}
+
+// guarded makes a panic a failure of this attempt: the mark goes, and the device's ladder sees to it that a router that
+// trips us does not do so all the time.
+func (r *run) guarded(ctx context.Context) (e backup.Export, seq uint64, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("panic", "value", p, "stack", string(debug.Stack()))
+			e, seq, err = backup.Export{}, 0, fault.New(fault.Internal, "back up", "panic: %v (the log has the stack)", p)
+		}
+	}()
+	return r.collectAndPublish(ctx)
 }
 
 // collectAndPublish returns the stream sequence of the device's last snapshot after a proven export.
@@ -257,7 +286,7 @@ func (r *run) trust(ctx context.Context, k device.HostKey) error {
 // publish puts a changed export on the stream and an event for an unchanged one, again and again until the whole deadline:
 // the router is not dialled again for a fault of ours.
 func (r *run) publish(ctx context.Context, e backup.Export) (uint64, error) {
-	for {
+	for try := 1; ; try++ {
 		seq, err := r.publishOnce(ctx, e)
 		if fault.KindOf(err) == fault.Timeout { // the router has done its part
 			return 0, fault.New(fault.Infrastructure, "publish", "not taken before the time was up: %w", err)
@@ -265,7 +294,9 @@ func (r *run) publish(ctx context.Context, e backup.Export) (uint64, error) {
 		if err == nil || fault.KindOf(err) != fault.Infrastructure || errors.Is(err, backup.ErrStale) {
 			return seq, err
 		}
-		r.log.Warn("publish failed: holding the snapshot and trying again", "err", err)
+		if try == 1 {
+			r.log.Warn("publish failed: holding the snapshot and trying again", "err", err)
+		}
 		if !pause(ctx, publishRetryDelay) {
 			return 0, fmt.Errorf("%w (gave up: %w)", err, context.Cause(ctx))
 		}

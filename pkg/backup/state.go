@@ -36,7 +36,8 @@ type State struct {
 	// What keeps or spurs the next one.
 	LastDial  time.Time `json:"last_dial,omitzero"`
 	Failures  int       `json:"failures,omitempty"`    // in a row, counted ones only
-	NextAt    time.Time `json:"next_at,omitzero"`      // not before, after a counted failure
+	NextAt    time.Time `json:"next_at,omitzero"`      // not before, after a counted failure or a fault of ours
+	PutBack   uint64    `json:"put_back,omitempty"`    // KV revision of the mark of the last attempt that a fault of ours ended
 	SettledAt time.Time `json:"settled_at,omitzero"`   // slots at or before this are given up until the next one
 	Lost      int       `json:"lost_leases,omitempty"` // in a row
 	Running   *Running  `json:"running,omitempty"`

@@ -50,7 +50,7 @@ credentials:
 		}
 		got[name] = fmt.Sprintf("%s|%s|%s|%t", cred.Username, cred.Password.Reveal(), cred.PrivateKey.Reveal(), cred.Hide)
 		versions[cred.Version] = true
-		if cred.Name != name || !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(cred.Version) {
+		if cred.Name != name || !regexp.MustCompile(`^[0-9a-f]{8}\.[0-9a-f]{32}$`).MatchString(cred.Version) {
 			t.Errorf("name %s, version %s", cred.Name, cred.Version)
 		}
 	}

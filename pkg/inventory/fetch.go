@@ -48,16 +48,18 @@ func (c *Credentials) Credential(ctx context.Context, name string) (secret.Crede
 	return cred, nil
 }
 
-// version changes when the name, the user or the value does.
+// version is <key id>.<digest>. It changes when the name, the user or the value does; versions of two keys do not compare,
+// and the id tells the keys apart without telling them.
 func (c *Credentials) version(cred secret.Credential) string {
 	mac := hmac.New(sha256.New, []byte(c.versionKey.Reveal()))
+	keyID := hex.EncodeToString(mac.Sum([]byte(nil))[:4])
 	for _, part := range []string{cred.Name, cred.Username, cred.Password.Reveal(), cred.PrivateKey.Reveal()} {
 		var length [8]byte // keeps "ab"+"c" and "a"+"bc" apart
 		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
 		_, _ = mac.Write(length[:]) // a hash takes everything
 		_, _ = mac.Write([]byte(part))
 	}
-	return hex.EncodeToString(mac.Sum(nil)[:16])
+	return keyID + "." + hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
 func (s source) fetch(ctx context.Context) (secret.Text, error) {

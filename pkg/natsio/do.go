@@ -3,6 +3,7 @@ package natsio
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -53,8 +54,11 @@ var errNotConnected = errors.New("not connected to NATS")
 
 // plain puts what it means in place of the words of nats.go: there is no outbound buffer, see Connect.
 func plain(err error) error {
-	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+	switch {
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
 		return errNotConnected
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
+		return fmt.Errorf("JetStream does not answer; is it switched on (nats-server -js)?: %w", err)
 	}
 	return err
 }

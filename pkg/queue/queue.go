@@ -33,9 +33,10 @@ const (
 	maxRetry = 1 << 30
 	// A completed task is shown in the dashboard for this long.
 	retention = time.Hour
-	// Asynq's deadline lies this far behind ours: when asynq's fires first, it replaces the handler's error and lets go of
-	// a session that is still open.
-	deadlineMargin = 30 * time.Second
+	// Asynq's deadline lies behind every deadline of ours (settings.WholeMax): when asynq's fires first, it replaces the
+	// handler's error and lets go of a session that is still open. It travels with the task, so it cannot be the enqueuer's
+	// idea of how long a backup may take.
+	taskTimeout = time.Hour
 )
 
 // Client enqueues and inspects. It is safe for concurrent use.
@@ -43,19 +44,18 @@ type Client struct {
 	redis     redis.UniversalClient
 	asynq     *asynq.Client
 	inspector *asynq.Inspector
-	timeout   time.Duration
 	address   secret.URL
 }
 
-// NewClient prepares a client for the Redis at url; whole is the deadline of one backup. It does not connect: Ping does.
-func NewClient(url secret.URL, whole time.Duration) (*Client, error) {
+// NewClient prepares a client for the Redis at url. It does not connect: Ping does.
+func NewClient(url secret.URL) (*Client, error) {
 	rc, err := open(url, 0)
 	if err != nil {
 		return nil, err
 	}
 	return &Client{
 		redis: rc, asynq: asynq.NewClientFromRedisClient(rc), inspector: asynq.NewInspectorFromRedisClient(rc),
-		timeout: whole + deadlineMargin, address: url,
+		address: url,
 	}, nil
 }
 
@@ -157,7 +157,7 @@ func (c *Client) ensure(ctx context.Context, site string, t backup.Task, at time
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	id := backup.TaskID(t.Device)
-	opts := []asynq.Option{asynq.Queue(site), asynq.TaskID(id), asynq.MaxRetry(maxRetry), asynq.Timeout(c.timeout), asynq.Retention(retention)}
+	opts := []asynq.Option{asynq.Queue(site), asynq.TaskID(id), asynq.MaxRetry(maxRetry), asynq.Timeout(taskTimeout), asynq.Retention(retention)}
 	if !h.now {
 		opts = append(opts, asynq.ProcessAt(at))
 	}

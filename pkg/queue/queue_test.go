@@ -22,7 +22,7 @@ const testTimeout = 30 * time.Second
 func newTestClient(t *testing.T) (*Client, secret.URL) {
 	t.Helper()
 	url := embeddedtest.Redis(t)
-	c, err := NewClient(url, time.Minute)
+	c, err := NewClient(url)
 	if err != nil {
 		t.Fatal(err)
 	}

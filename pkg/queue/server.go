@@ -48,7 +48,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	servers  map[string]*asynq.Server
-	running  map[string]runningTask // by task id
+	running  map[string]*runningTask // by task id
 	draining bool
 	down     bool // Redis did not answer last time; told once
 
@@ -79,7 +79,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	}
 	s := &Server{
 		redis: rc, handler: o.Handler, grace: o.Grace, log: o.Log,
-		servers: map[string]*asynq.Server{}, running: map[string]runningTask{},
+		servers: map[string]*asynq.Server{}, running: map[string]*runningTask{},
 	}
 	s.gate = newGate(o.Sessions, o.Hold, s.tellRedis)
 	rc.AddHook(s.gate)
@@ -155,14 +155,17 @@ func (s *Server) process(site string) func(context.Context, *asynq.Task) error {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		s.mu.Lock()
-		s.running[id] = runningTask{site, cancel}
+		mine := &runningTask{site, cancel}
+		s.running[id] = mine
 		if s.draining {
 			cancel(ErrDraining)
 		}
 		s.mu.Unlock()
 		defer func() {
 			s.mu.Lock()
-			delete(s.running, id)
+			if s.running[id] == mine { // else asynq has given this run up, and a newer one stands there
+				delete(s.running, id)
+			}
 			s.mu.Unlock()
 		}()
 		task, err := backup.DecodeTask(t.Payload())

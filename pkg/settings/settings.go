@@ -65,7 +65,7 @@ type Timeouts struct {
 	Login     time.Duration `yaml:"login"`      // authentication; default 20s
 	FirstByte time.Duration `yaml:"first_byte"` // from the command to its first output; default 60s
 	Idle      time.Duration `yaml:"idle"`       // between two pieces of output; default 60s
-	Whole     time.Duration `yaml:"whole"`      // the backup from dial to stored; default 300s
+	Whole     time.Duration `yaml:"whole"`      // the backup from dial to stored; default 300s, at most WholeMax
 }
 
 // Stream is the size and safety of the streams, used when they are made.
@@ -80,7 +80,8 @@ type Stream struct {
 const (
 	IntervalMin    = time.Second
 	ConcurrencyMax = 1000
-	GraceMin       = 6 * time.Second // 5 s of it are kept for handing tasks back
+	GraceMin       = 6 * time.Second  // 5 s of it are kept for handing tasks back
+	WholeMax       = 50 * time.Minute // a task's own deadline in the queue is an hour
 	StreamBytesMin = 1 << 20
 	ReplicasMax    = 5 // what JetStream can do
 )

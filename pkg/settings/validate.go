@@ -49,6 +49,9 @@ func (s Settings) Validate() error {
 		check("timeouts."+d.name, checkTimeout(*d.value, s.Timeouts.Whole))
 	}
 	check("timeouts.whole", checkTimeout(s.Timeouts.Whole, s.Timeouts.Whole))
+	if s.Timeouts.Whole > WholeMax {
+		check("timeouts.whole", fmt.Errorf("%v is too long: use at most %v", s.Timeouts.Whole, WholeMax))
+	}
 	check("stream.snapshot_bytes", atLeastBytes(s.Stream.SnapshotBytes))
 	check("stream.event_bytes", atLeastBytes(s.Stream.EventBytes))
 	check("stream.replicas", between(int64(s.Stream.Replicas), 1, ReplicasMax))

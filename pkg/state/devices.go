@@ -61,7 +61,8 @@ func (s *Store) MoveDevice(ctx context.Context, oldKey string, d device.Device) 
 			if revision == 0 {
 				return nil
 			}
-			state.Running = nil // it died with its session
+			state.Running = nil   // it died with its session
+			state.SnapshotSeq = 0 // the new site's subject has none: the next backup is published there
 			_, err := s.swap(ctx, backup.BucketState, d.Key(), state, 0)
 			return unlessThere(err)
 		},

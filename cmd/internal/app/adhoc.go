@@ -52,7 +52,7 @@ func (p *Parts) Ask(ctx context.Context, a *Asks, devices []device.Device, force
 				return err
 			}
 			if s.Block != nil && !force {
-				a.answer(answer, Asked{d, s, fault.New(s.Block.Kind, "blocked", "since %s: %s", s.Block.At.Format(time.DateTime), s.Block.Reason)})
+				a.answer(answer, Asked{d, s, blocked(s)})
 				return nil
 			}
 			r := backup.Request{ID: id, Since: revision, Force: force, By: processName(), At: time.Now().UTC()}
@@ -109,6 +109,26 @@ func (a *Asks) Some(n int) []device.Device {
 
 var errAllAnswered = errors.New("every request is answered")
 
+var errGone = fault.New(fault.Rejected, "ask", "the device was removed, moved or disabled while its backup was asked for")
+
+// verdict says whether a change answers a request: with an outcome, with a block that nobody will pass, or because there is
+// no such device any more.
+func verdict(c backup.Change, r backup.Request) (Asked, bool) {
+	switch {
+	case c.Bucket == backup.BucketDevices:
+		return Asked{Error: errGone}, c.Deleted || !c.Device.Enabled
+	case r.ServedBy(c.State):
+		return Asked{State: c.State}, true
+	case c.State.Block != nil && !r.Force:
+		return Asked{State: c.State, Error: blocked(c.State)}, true
+	}
+	return Asked{}, false
+}
+
+func blocked(s backup.State) error {
+	return fault.New(s.Block.Kind, "blocked", "since %s: %s", s.Block.At.Format(time.DateTime), s.Block.Reason)
+}
+
 // Await hears the outcomes until every request is answered or ctx ends: one watch of the states, whoever does the work.
 func (p *Parts) Await(ctx context.Context, a *Asks, answer func(Asked)) error {
 	if a.Open() == 0 {
@@ -118,16 +138,21 @@ func (p *Parts) Await(ctx context.Context, a *Asks, answer func(Asked)) error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		r, ok := a.requests[c.Key]
-		if !ok || !r.ServedBy(c.State) {
+		if !ok {
+			return nil
+		}
+		asked, answered := verdict(c, r)
+		if !answered {
 			return nil
 		}
 		delete(a.requests, c.Key)
-		answer(Asked{Device: a.devices[c.Key], State: c.State})
+		asked.Device = a.devices[c.Key]
+		answer(asked)
 		if len(a.requests) == 0 {
 			return errAllAnswered
 		}
 		return nil
-	}, func() {}, backup.BucketState)
+	}, func() {}, backup.BucketState, backup.BucketDevices)
 	if errors.Is(err, errAllAnswered) {
 		return nil
 	}

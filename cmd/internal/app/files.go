@@ -59,14 +59,14 @@ func (f Files) CredentialNames() []string {
 	return f.Credentials.Names()
 }
 
-// errNoInventory is what needs an inventory and has none.
-var errNoInventory = errors.New("the settings name no inventory: add inventory: FILE to the settings file")
+// ErrNoInventory is what needs an inventory and has none.
+var ErrNoInventory = errors.New("the settings name no inventory: add inventory: FILE to the settings file")
 
 // ApplyInventory brings the registry in line with the inventory file, once. accept lets a file through that removes many
 // devices.
 func (p *Parts) ApplyInventory(ctx context.Context, accept bool) (inventory.Report, error) {
 	if p.Settings.Inventory == "" {
-		return inventory.Report{}, errNoInventory
+		return inventory.Report{}, ErrNoInventory
 	}
 	return p.applier().Refresh(ctx, accept)
 }
@@ -107,9 +107,7 @@ func (p *Parts) EnsureRegistry(ctx context.Context) error {
 			if _, err := p.ApplyInventory(ctx, false); err != nil && !errors.Is(err, backup.ErrConflict) {
 				return fmt.Errorf("load inventory: %w", err)
 			}
-			continue
-		}
-		if devices, err := p.Store.Devices(ctx); err != nil || current.Generation > 1 && len(devices) > 0 {
+		} else if devices, err := p.Store.Devices(ctx); err != nil || current.Generation > 1 && len(devices) > 0 {
 			return err
 		}
 		select {

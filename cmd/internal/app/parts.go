@@ -28,7 +28,7 @@ type Parts struct {
 
 // Connect reaches Redis and NATS or says which of them does not answer; for commands.
 func Connect(ctx context.Context, s settings.Settings) (*Parts, error) {
-	q, err := queue.NewClient(s.Redis, s.Timeouts.Whole)
+	q, err := queue.NewClient(s.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ const waitInterval = time.Second
 
 // await reaches Redis and NATS, however long that takes, and says once what it waits for; for processes.
 func await(ctx context.Context, s settings.Settings, log *slog.Logger) (*Parts, error) {
-	q, err := queue.NewClient(s.Redis, s.Timeouts.Whole)
+	q, err := queue.NewClient(s.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +118,7 @@ func (p *Parts) open(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	p.Stream, err = stream.Open(ctx, p.Conn, stream.Options{
+		Report:        func(err error) { log.Warn("stream", "err", err) },
 		SnapshotBytes: s.SnapshotBytes, EventBytes: s.EventBytes, Replicas: s.Replicas, PerSubject: s.PerSubject,
 	})
 	return err

@@ -115,11 +115,11 @@ func (p *Process) compareClocks(ctx context.Context) {
 	}
 	off := skew.Abs()
 	if off > skewWarn {
-		p.Log.Warn("clock differs from Redis': set this machine's clock (NTP)", "ahead", skew.Round(time.Millisecond))
+		p.Log.Warn("clock differs from Redis': set this machine's clock (NTP)", "by", skew.Round(time.Millisecond))
 	}
 	err = nil
 	if off > skewMax {
-		err = fmt.Errorf("clock is %s ahead of Redis', more than %s: nothing is taken or enqueued", skew.Round(time.Millisecond), skewMax)
+		err = fmt.Errorf("clock differs by %s from Redis', more than %s: nothing is taken or enqueued", skew.Round(time.Millisecond), skewMax)
 	}
 	p.skewed.Store(off > skewMax)
 	p.Ready.Set("clock", err)

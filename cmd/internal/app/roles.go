@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,6 +47,8 @@ func (p *Process) followInventory(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case err != nil && fault.KindOf(err) == fault.Infrastructure: // told where it is seen; the next look is in a moment
+			p.Log.Debug("inventory not looked at", "err", err)
 		case err != nil:
 			p.Log.Error("inventory not applied: the registry stays as it is", "file", p.Settings.Inventory, "err", err)
 		case r.Added+r.Changed+r.Moved+r.Removed+r.Pending > 0:
@@ -88,10 +91,13 @@ func Work(sites []string) Role {
 		}
 		presence := p.Queue
 		if status := p.Settings.StatusRedis; status.Reveal() != "" {
-			if presence, err = queue.NewClient(status, p.Settings.Timeouts.Whole); err != nil {
+			if presence, err = queue.NewClient(status); err != nil {
 				return err
 			}
 			defer func() { _ = presence.Close() }()
+		}
+		if n := p.Settings.Stream.PerSubject; n > 0 {
+			p.Log.Info("no archiver yet: the stream keeps the newest snapshots of each device only", "per_device", n)
 		}
 		w := worker.New(worker.Options{
 			Store: p.Store, Publisher: p.Stream, Collector: NewCollector(p.Settings), Credentials: credentials, Presence: presence,
@@ -106,7 +112,7 @@ func Work(sites []string) Role {
 		}
 		defer server.Stop()
 		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() error { p.followCredentials(ctx, credentials); return nil })
+		g.Go(func() error { p.followCredentials(ctx, credentials, sites); return nil })
 		if len(sites) > 0 {
 			for _, site := range sites {
 				if err := server.Serve(site); err != nil {
@@ -141,19 +147,28 @@ func (p *Process) serveAll(ctx context.Context, server *queue.Server) error {
 	return err
 }
 
+const (
+	// How often devices whose login was refused are looked through, while there are any and while there are none: a
+	// password in a file of its own, in the environment or from a command changes without the credentials file.
+	refusedInterval   = time.Minute
+	noRefusedInterval = 10 * time.Minute
+)
+
 // followCredentials reloads the credentials file when it changes. What cannot be read leaves the old in force.
-func (p *Process) followCredentials(ctx context.Context, c *inventory.CredentialStore) {
+func (p *Process) followCredentials(ctx context.Context, c *inventory.CredentialStore, sites []string) {
 	tick := time.NewTicker(inventoryInterval)
 	defer tick.Stop()
-	lift := true // the file may have changed while no worker ran
+	var next time.Time // at once: the credential may have changed while no worker ran
 	for {
-		if lift {
-			if err := p.liftRefused(ctx, c); err != nil {
-				if ctx.Err() == nil {
-					p.Log.Warn("blocked devices not looked through: trying again", "err", err)
-				}
-			} else {
-				lift = false
+		if now := time.Now(); !now.Before(next) {
+			refused, err := p.liftRefused(ctx, c, sites)
+			switch {
+			case err != nil && ctx.Err() == nil:
+				p.Log.Warn("blocked devices not looked through: trying again", "err", err)
+			case refused > 0:
+				next = now.Add(refusedInterval)
+			default:
+				next = now.Add(noRefusedInterval)
 			}
 		}
 		select {
@@ -166,16 +181,17 @@ func (p *Process) followCredentials(ctx context.Context, c *inventory.Credential
 			p.Log.Error("credentials not reloaded: the old ones stay in force", "err", err)
 		case changed:
 			p.Log.Info("credentials reloaded")
-			lift = true
+			next = time.Time{}
 		}
 	}
 }
 
-// liftRefused lifts the blocks of devices that refused another version of their credential than the one in force.
-func (p *Process) liftRefused(ctx context.Context, c *inventory.CredentialStore) error {
+// liftRefused lifts the blocks of devices of the sites (none: all) that refused another version of their credential than
+// the one in force, and says how many blocks of refused logins it saw.
+func (p *Process) liftRefused(ctx context.Context, c *inventory.CredentialStore, sites []string) (refused int, err error) {
 	states, err := p.Store.States(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	versions := map[string]string{} // by credential; "" where its source does not answer
 	for key, s := range states {
@@ -184,11 +200,12 @@ func (p *Process) liftRefused(ctx context.Context, c *inventory.CredentialStore)
 		}
 		d, found, err := p.Store.Device(ctx, key)
 		if err != nil {
-			return err
+			return refused, err
 		}
-		if !found {
+		if !found || len(sites) > 0 && !slices.Contains(sites, d.Site) {
 			continue
 		}
+		refused++
 		version, known := versions[d.Credential]
 		if !known {
 			cred, err := c.Credential(ctx, d.Credential)
@@ -202,9 +219,9 @@ func (p *Process) liftRefused(ctx context.Context, c *inventory.CredentialStore)
 			continue
 		}
 		if _, err := p.Lift(ctx, key, func(b backup.Block) bool { return worker.Lifted(b, version) }); err != nil {
-			return err
+			return refused, err
 		}
 		p.Log.Info("block lifted: the credential changed", "device", d.ID, "site", d.Site, "credential", d.Credential)
 	}
-	return nil
+	return refused, nil
 }

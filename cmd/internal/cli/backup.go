@@ -160,7 +160,10 @@ func newBackupRun(e *env, total int) *backupRun {
 func (r *backupRun) answer(a app.Asked) {
 	result, kind, reason := a.State.Result, a.State.Kind, a.State.Reason
 	if a.Error != nil {
-		result, kind, reason = backup.ResultBlocked, fault.KindOf(a.Error), a.Error.Error()
+		result, kind, reason = backup.ResultFailed, fault.KindOf(a.Error), a.Error.Error()
+		if a.State.Block != nil {
+			result = backup.ResultBlocked
+		}
 	}
 	r.results[result]++
 	if result.Good() {

@@ -202,14 +202,19 @@ func (e *env) settings() (settings.Settings, error) {
 }
 
 // target is the settings with the addresses of a running up or demo: the one in --data, and without any word about where
-// Redis and NATS are, the one in the usual data directory.
+// Redis and NATS are, the one in the data directory of the settings.
 func (e *env) target() (settings.Settings, error) {
 	s, err := e.settings()
 	if err != nil {
 		return s, err
 	}
-	told := e.config != "" || e.redis != "" || e.nats != "" || e.getenv("CONFHAUL_REDIS") != "" || e.getenv("CONFHAUL_NATS") != ""
-	if told && !e.dataGiven {
+	usual, err := settings.Load("", e.getenv)
+	if err != nil {
+		return s, usage(err)
+	}
+	plain := settings.Default()
+	told := s.Redis != plain.Redis || s.NATS != plain.NATS || e.redis != "" || e.nats != ""
+	if !e.dataGiven && (told || e.config != "" && s.Data == usual.Data) { // a settings file is about up only where it names up's data
 		return s, nil
 	}
 	run, err := embedded.ReadRun(s.Data)

@@ -73,6 +73,9 @@ func (e *env) runDemo(ctx context.Context, o demoOptions) error {
 		defer func() { _ = os.RemoveAll(tmp) }()
 		dir = tmp
 	}
+	if _, err := embedded.ReadRun(dir); err == nil {
+		return usage(fmt.Errorf("%s is in use by a running demo or up", dir))
+	}
 	password := embedded.NewToken()
 	fleet, err := routersim.Start(ctx, routersim.Options{Devices: o.devices, Seed: demoSeed, Username: simUser, Password: password})
 	if err != nil {

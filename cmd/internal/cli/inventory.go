@@ -61,7 +61,7 @@ func (e *env) runInventoryList(ctx context.Context, site string) error {
 	}
 	defer p.Close()
 	if err := p.EnsureRegistry(ctx); err != nil {
-		return err
+		return inputError(err)
 	}
 	all, err := p.Store.Devices(ctx)
 	if err != nil {
@@ -119,7 +119,7 @@ func (e *env) printReport(r inventory.Report) error {
 
 // inputError gives a problem of the files the exit code of settings; others keep theirs.
 func inputError(err error) error {
-	if _, ok := errors.AsType[*fault.InputError](err); ok {
+	if _, ok := errors.AsType[*fault.InputError](err); ok || errors.Is(err, app.ErrNoInventory) {
 		return usage(err)
 	}
 	return err

@@ -89,6 +89,9 @@ func spreadFaults(fleet *routersim.Fleet) (int, error) {
 	return n, nil
 }
 
+// simMark is the first line of the files, which are written over without asking; others are not.
+const simMark = "# written by confhaul for a simulated fleet\n"
+
 // simSettings are short enough to watch, and let routers be dialled as often as one likes.
 const simSettings = `interval: 10m
 jitter: {min: 1s, max: 30s}
@@ -99,6 +102,12 @@ redial_delay: 0s
 func (e *env) writeFleet(dir string, fleet *routersim.Fleet, password secret.Text, extra string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
+	}
+	for _, name := range []string{"inventory.yaml", "credentials.yaml", "confhaul.yaml"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err == nil && !strings.HasPrefix(string(b), simMark) {
+			return usage(fmt.Errorf("%s is not one that sim or demo wrote: use another directory", filepath.Join(dir, name)))
+		}
 	}
 	type entry struct {
 		ID      string `yaml:"id"`
@@ -129,7 +138,7 @@ func (e *env) writeFleet(dir string, fleet *routersim.Fleet, password secret.Tex
 	for _, f := range []struct{ name, text string }{
 		{"inventory.yaml", string(text)}, {"credentials.yaml", credentials}, {"confhaul.yaml", config},
 	} {
-		if err := writeByRename(filepath.Join(dir, f.name), f.text); err != nil {
+		if err := writeByRename(filepath.Join(dir, f.name), simMark+f.text); err != nil {
 			return err
 		}
 	}

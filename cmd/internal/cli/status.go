@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -57,6 +58,9 @@ func optional(t time.Time) *time.Time {
 }
 
 func (e *env) runStatus(ctx context.Context, o statusOptions) error {
+	if o.kind != "" && !slices.Contains(fault.Kinds(), fault.Kind(o.kind)) {
+		return usage(fmt.Errorf("--kind %s: use one of %s", o.kind, kindNames()))
+	}
 	p, err := e.connect(ctx)
 	if err != nil {
 		return err
@@ -99,6 +103,14 @@ func statuses(ctx context.Context, p *app.Parts) ([]deviceStatus, error) {
 	return out, nil
 }
 
+// reason is whole where it holds what somebody must compare or do to go on.
+func reason(d deviceStatus) string {
+	if d.Status == backup.StatusBlocked {
+		return d.Reason
+	}
+	return clip(d.Reason, 80)
+}
+
 // statusRowsMax is how many healthy devices a table may list beside the others; beyond it they are only counted.
 const statusRowsMax = 50
 
@@ -125,7 +137,7 @@ func (e *env) printStatus(list []deviceStatus) error {
 		if d.LastGood != nil {
 			good = *d.LastGood
 		}
-		rows = append(rows, []string{d.ID, d.Site, string(d.Status), since(good, now), d.Version, clip(d.Reason, 80)})
+		rows = append(rows, []string{d.ID, d.Site, string(d.Status), since(good, now), d.Version, reason(d)})
 	}
 	table(e.out, []string{"DEVICE", "SITE", "STATUS", "LAST GOOD", "ROUTEROS", "REASON"}, rows)
 	if left > 0 {

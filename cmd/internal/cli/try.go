@@ -207,13 +207,13 @@ func (e *env) tryCredential(ctx context.Context, o tryOptions, file string) (sec
 		}
 		c.Password = secret.New(strings.TrimRight(string(b), "\r\n"))
 	case o.credential == "":
-		return e.askPassword(c)
+		return e.askPassword(ctx, c)
 	}
 	return c, nil
 }
 
 // askPassword takes the password from the environment or, on a terminal, from the keyboard without echo.
-func (e *env) askPassword(c secret.Credential) (secret.Credential, error) {
+func (e *env) askPassword(ctx context.Context, c secret.Credential) (secret.Credential, error) {
 	if p := e.getenv("CONFHAUL_PASSWORD"); p != "" {
 		c.Password = secret.New(p)
 		return c, nil
@@ -231,10 +231,34 @@ func (e *env) askPassword(c secret.Credential) (secret.Credential, error) {
 		return c, nil
 	}
 	_, _ = fmt.Fprintf(e.err, "Password of %s: ", c.Username)
-	b, err := term.ReadPassword(int(f.Fd()))
-	_, _ = fmt.Fprintln(e.err)
-	c.Password = secret.New(string(b))
+	defer func() { _, _ = fmt.Fprintln(e.err) }()
+	password, err := readPassword(ctx, int(f.Fd()))
+	c.Password = secret.New(password)
 	return c, err
+}
+
+// readPassword reads without echo until the line ends or ctx does; the reader itself cannot be stopped and ends with the
+// process.
+func readPassword(ctx context.Context, fd int) (string, error) {
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	type answer struct {
+		text []byte
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		b, err := term.ReadPassword(fd)
+		got <- answer{b, err}
+	}()
+	select {
+	case a := <-got:
+		return string(a.text), a.err
+	case <-ctx.Done():
+		return "", errors.Join(errors.New("interrupted"), term.Restore(fd, before))
+	}
 }
 
 // connectTimeout bounds how long a command looks for Redis and NATS.

@@ -41,14 +41,19 @@ status) with the router first.`,
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return e.eachDevice(cmd.Context(), a, func(ctx context.Context, p *app.Parts, d device.Device) (string, error) {
 				key, found, err := p.Store.HostKey(ctx, d.Key())
-				if err != nil || !found {
-					return "has no host key on record", err
+				if err != nil {
+					return "", err
 				}
-				if err := p.Store.ForgetHostKey(ctx, d.Key()); err != nil {
+				result := "had no host key on record"
+				if found {
+					result = "forgot " + key.Type + " " + key.Fingerprint
+					err = p.Store.ForgetHostKey(ctx, d.Key())
+				}
+				if err != nil {
 					return "", err
 				}
 				_, err = p.Lift(ctx, d.Key(), func(b backup.Block) bool { return b.Kind == fault.HostKey })
-				return "forgot " + key.Type + " " + key.Fingerprint, err
+				return result, err
 			})
 		},
 	})
@@ -76,11 +81,12 @@ func (e *env) eachDevice(ctx context.Context, ids []string, do func(context.Cont
 	}
 	lines := []line{}
 	for _, id := range ids {
-		d, ok := byID[id]
-		if !ok {
+		if _, ok := byID[id]; !ok {
 			return usage(fmt.Errorf("device %q is not in the registry (see confhaul inventory list)", id))
 		}
-		result, err := do(ctx, p, d)
+	}
+	for _, id := range ids {
+		result, err := do(ctx, p, byID[id])
 		if err != nil {
 			return fmt.Errorf("device %s: %w", id, err)
 		}
