@@ -81,7 +81,7 @@ func TestMoveDeviceFinishesWhatWasCutOff(t *testing.T) {
 			if err := s.PutDevice(ctx, device.Device{ID: "r1", Site: "berlin"}); err != nil {
 				t.Fatal(err)
 			}
-			must[uint64](t)(s.PutState(ctx, oldKey, backup.State{Failures: 7, Running: &backup.Running{Until: time.Now().Add(-time.Second)}}, 0))
+			must[uint64](t)(s.PutState(ctx, oldKey, backup.State{Failures: 7, SnapshotSeq: 5, Running: &backup.Running{Until: time.Now().Add(-time.Second)}}, 0))
 			must[device.HostKey](t)(s.TrustHostKey(ctx, oldKey, hostKey))
 			for _, step := range steps[:n+1] {
 				if err := step.do(t, s); err != nil {
@@ -102,7 +102,7 @@ func TestMoveDeviceFinishesWhatWasCutOff(t *testing.T) {
 				want = 0
 			}
 			states := must[map[string]backup.State](t)(s.States(ctx))
-			if st := states[newKey]; len(states) != 1 || st.Failures != want || st.Running != nil {
+			if st := states[newKey]; len(states) != 1 || st.Failures != want || st.Running != nil || st.SnapshotSeq != 0 {
 				t.Errorf("states: %+v, want one with %d failures", states, want)
 			}
 			if k, found, err := s.HostKey(ctx, newKey); err != nil || !found || k.Fingerprint != hostKey.Fingerprint {

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confhaul/confhaul/pkg/embedded"
 	"github.com/confhaul/confhaul/pkg/routersim"
+	"github.com/confhaul/confhaul/pkg/secret"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -107,7 +109,7 @@ func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"nonsense"}, {"backup"}, {"backup", "--all", "x"}, {"status", "--nonsense"}, {"status", "extra"}, {"-o", "xml", "version"},
 		{"sim", "--devices", "2"}, {"demo", "--devices", "0"}, {"worker"}, {"up"}, {"inventory", "check"}, {"try"},
-		{"dashboard", "--listen", "0.0.0.0:0"}, {"dashboard", "--listen", ":9470"},
+		{"status", "--kind", "typo"}, {"dashboard", "--listen", "0.0.0.0:0"}, {"dashboard", "--listen", ":9470"},
 	} {
 		if o := runHere(t, args...); o.code != exitUsage || o.errOut == "" {
 			t.Errorf("%v: exit %d %q", args, o.code, o.errOut)
@@ -116,6 +118,65 @@ func TestUsage(t *testing.T) {
 	for _, args := range [][]string{{"version"}, {"--help"}, {"completion", "bash"}, {"version", "-o", "json"}} {
 		if o := runHere(t, args...); o.code != 0 || o.out == "" {
 			t.Errorf("%v: exit %d %q", args, o.code, o.errOut)
+		}
+	}
+}
+
+// TestFilesOfOthers: sim and demo write over their own files only.
+func TestFilesOfOthers(t *testing.T) {
+	t.Parallel()
+	for _, command := range [][]string{{"demo", "--devices", "1", "--for", "1s", "--data"}, {"sim", "--devices", "1", "--out"}} {
+		dir := t.TempDir()
+		mine := filepath.Join(dir, "credentials.yaml")
+		if err := os.WriteFile(mine, []byte("version_key: mine\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if o := runHere(t, append(command, dir)...); o.code != exitUsage || !contains(o.errOut, mine) {
+			t.Errorf("%v: exit %d: %s", command, o.code, o.errOut)
+		}
+		if b, err := os.ReadFile(mine); err != nil || string(b) != "version_key: mine\n" {
+			t.Errorf("%v: the file is now %q (%v)", command, b, err)
+		}
+	}
+}
+
+// TestTarget: which Redis a command looks for.
+func TestTarget(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	unlock, err := embedded.Lock(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(unlock)
+	run := embedded.Run{PID: os.Getpid(), Redis: secret.NewURL("redis://:t@127.0.0.1:1111/0"), NATS: secret.NewURL("nats://t@127.0.0.1:2222")}
+	if err := embedded.WriteRun(data, run); err != nil {
+		t.Fatal(err)
+	}
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "confhaul.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const usual, other, running = "redis://127.0.0.1:6379/0", "redis://192.0.2.1:6379", "redis://:t@127.0.0.1:1111/0"
+	for name, tc := range map[string]struct {
+		e    env
+		want string
+	}{
+		"nothing is said":             {env{}, usual},
+		"--data":                      {env{data: data, dataGiven: true}, running},
+		"--data beside an address":    {env{data: data, dataGiven: true, redis: "192.0.2.1:6379"}, running},
+		"a file that names the data":  {env{config: file("data: " + data + "\n")}, running},
+		"a file that names a Redis":   {env{config: file("data: " + data + "\nredis: 192.0.2.1:6379\n")}, other},
+		"a file that names neither":   {env{config: file("interval: 1h\n")}, usual},
+		"a flag beside the same data": {env{config: file("data: " + data + "\n"), redis: "192.0.2.1:6379"}, other},
+	} {
+		tc.e.getenv = func(string) string { return "" }
+		s, err := tc.e.target()
+		if err != nil || s.Redis.Reveal() != tc.want {
+			t.Errorf("%s: %s (%v), want %s", name, s.Redis.Reveal(), err, tc.want)
 		}
 	}
 }
