@@ -66,14 +66,11 @@ func (e *env) runBackup(ctx context.Context, o backupOptions) error {
 	if err := o.check(); err != nil {
 		return usage(err)
 	}
-	p, err := e.connect(ctx)
+	p, err := e.connectRegistry(ctx)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if err := p.EnsureRegistry(ctx); err != nil {
-		return inputError(err)
-	}
 	registered, err := p.Store.Devices(ctx)
 	if err != nil {
 		return err

@@ -55,14 +55,11 @@ func (e *env) runInventoryCheck(a []string) error {
 }
 
 func (e *env) runInventoryList(ctx context.Context, site string) error {
-	p, err := e.connect(ctx)
+	p, err := e.connectRegistry(ctx)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if err := p.EnsureRegistry(ctx); err != nil {
-		return inputError(err)
-	}
 	all, err := p.Store.Devices(ctx)
 	if err != nil {
 		return err

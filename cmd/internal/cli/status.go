@@ -61,14 +61,11 @@ func (e *env) runStatus(ctx context.Context, o statusOptions) error {
 	if o.kind != "" && !slices.Contains(fault.Kinds(), fault.Kind(o.kind)) {
 		return usage(fmt.Errorf("--kind %s: use one of %s", o.kind, kindNames()))
 	}
-	p, err := e.connect(ctx)
+	p, err := e.connectRegistry(ctx)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if err := p.EnsureRegistry(ctx); err != nil {
-		return inputError(err)
-	}
 	list, err := statuses(ctx, p)
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -259,18 +258,4 @@ func readPassword(ctx context.Context, fd int) (string, error) {
 	case <-ctx.Done():
 		return "", errors.Join(errors.New("interrupted"), term.Restore(fd, before))
 	}
-}
-
-// connectTimeout bounds how long a command looks for Redis and NATS.
-const connectTimeout = 10 * time.Second
-
-// connect reaches the Redis and NATS that the command is about.
-func (e *env) connect(ctx context.Context) (*app.Parts, error) {
-	s, err := e.target()
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	return app.Connect(ctx, s)
 }
