@@ -63,6 +63,10 @@ func TestPlan(t *testing.T) {
 		{"a forced one does", d, with(func(s *backup.State) { s.Block = block }), forced, now, Plan{now, next.Unix(), true, backup.ReasonRequest}},
 		{"a request does not wait for the ladder", d, with(func(s *backup.State) { s.NextAt = now.Add(time.Hour); s.LastDial = now }), request, now,
 			Plan{now, next.Unix(), true, backup.ReasonRequest}},
+		{"a request that a fault of ours put back waits", d, with(func(s *backup.State) { s.NextAt = now.Add(30 * time.Second); s.PutBack = 9 }), request, now,
+			Plan{now.Add(30 * time.Second), next.Unix(), true, backup.ReasonRequest}},
+		{"one made after that does not", d, with(func(s *backup.State) { s.NextAt = now.Add(30 * time.Second); s.PutBack = 7 }), request, now,
+			Plan{now, next.Unix(), true, backup.ReasonRequest}},
 		{"a request waits for an open session", d, with(func(s *backup.State) { s.Running = &backup.Running{Until: now.Add(time.Minute)} }), request, now,
 			Plan{now.Add(time.Minute), next.Unix(), true, backup.ReasonRequest}},
 		{"an expired mark is no session", d, with(func(s *backup.State) { s.Running = &backup.Running{Until: now.Add(-time.Second)} }), nil, now,
@@ -149,5 +153,18 @@ func TestReplicasAgree(t *testing.T) {
 		if got := table.Plan(d, s, nil, at); got != want {
 			t.Fatalf("at %s: %+v, want %+v", at, got, want)
 		}
+	}
+}
+
+// TestForgottenRequest: the store drops a request after a day without a word, and so does a replica that has it in memory.
+func TestForgottenRequest(t *testing.T) {
+	t.Parallel()
+	s := New(Options{Timetable: table})
+	e := &entry{known: true, device: dev("r1"), state: backup.State{V: 1, GoodStarted: epoch}, request: &backup.Request{Since: 7, At: epoch}}
+	if p := s.planOf(e, epoch.Add(requestTTL)); p.Reason != backup.ReasonRequest {
+		t.Errorf("within its time: %+v", p)
+	}
+	if p := s.planOf(e, epoch.Add(requestTTL+time.Second)); p.Reason != backup.ReasonSlot {
+		t.Errorf("after it: %+v", p)
 	}
 }
