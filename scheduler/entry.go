@@ -127,7 +127,7 @@ func (s *Scheduler) Fleet(now time.Time) Fleet {
 			f.Ages = append(f.Ages, now.Sub(e.state.GoodStarted))
 		}
 		if e.state.Block == nil && !e.plan.None() {
-			f.OldestOverdue = max(f.OldestOverdue, now.Sub(time.Unix(e.plan.Slot, 0)))
+			f.OldestOverdue = max(f.OldestOverdue, now.Sub(latest(time.Unix(e.plan.Slot, 0), e.state.NextAt))) // one that waits on the ladder is not late
 		}
 	}
 	return f

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"sync/atomic"
@@ -112,7 +113,7 @@ func (o backupOptions) choose(registered []device.Device) ([]device.Device, erro
 			chosen = append(chosen, d)
 		}
 	}
-	for _, id := range o.devices {
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(o.devices))) { // one named twice is asked once
 		d, ok := byID[id]
 		switch {
 		case !ok:
@@ -121,7 +122,6 @@ func (o backupOptions) choose(registered []device.Device) ([]device.Device, erro
 			return nil, fmt.Errorf("device %q is disabled in the inventory", id)
 		}
 		chosen = append(chosen, d)
-		delete(byID, id) // the same one named twice is asked once; it is found no more
 	}
 	if len(chosen) == 0 {
 		return nil, fmt.Errorf("no enabled device on site %q", o.site)

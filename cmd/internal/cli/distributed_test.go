@@ -146,7 +146,7 @@ func TestDistributed(t *testing.T) {
 	}
 
 	fleet.Router("router-0003").Change()
-	if o := runHere(t, append([]string{"backup", "router-0003", "router-0004", "--wait"}, at...)...); decode[backupSummary](t, o).Changed != 1 {
+	if o := runHere(t, append([]string{"backup", "router-0003", "router-0004", "router-0003", "--wait"}, at...)...); decode[backupSummary](t, o).Changed != 1 {
 		t.Errorf("one changed of two: %s", o.out)
 	}
 	if err := fleet.Router("router-0005").SetFault(routersim.CutMidExport); err != nil {
@@ -161,6 +161,11 @@ func TestDistributed(t *testing.T) {
 	before := len(fleet.Sessions())
 	if o := runHere(t, append([]string{"backup", "router-0006", "--wait"}, at...)...); o.code != exitBlocked || len(fleet.Sessions()) != before {
 		t.Errorf("a blocked device: exit %d, %d new sessions", o.code, len(fleet.Sessions())-before)
+	}
+	for _, command := range [][]string{{"status", "--site", "nosuch"}, {"inventory", "list", "--site", "nosuch"}} {
+		if o := runHere(t, append(command, at...)...); o.code != exitUsage {
+			t.Errorf("%v: exit %d", command, o.code)
+		}
 	}
 	status := decode[[]deviceStatus](t, runHere(t, append([]string{"status", "--kind", "hostkey"}, at...)...))
 	if len(status) != 1 || status[0].ID != "router-0006" || status[0].Digest == "" {

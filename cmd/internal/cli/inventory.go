@@ -70,6 +70,9 @@ func (e *env) runInventoryList(ctx context.Context, site string) error {
 			devices = append(devices, d)
 		}
 	}
+	if site != "" && len(devices) == 0 {
+		return usage(fmt.Errorf("--site %s: no device is on it", site))
+	}
 	if e.output == "json" {
 		return printJSON(e.out, devices)
 	}

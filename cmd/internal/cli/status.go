@@ -70,6 +70,9 @@ func (e *env) runStatus(ctx context.Context, o statusOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.site != "" && !slices.ContainsFunc(list, func(d deviceStatus) bool { return d.Site == o.site }) {
+		return usage(fmt.Errorf("--site %s: no enabled device is on it", o.site))
+	}
 	shown := []deviceStatus{}
 	for _, d := range list {
 		if (o.site == "" || d.Site == o.site) && (o.kind == "" || string(d.Kind) == o.kind) {
