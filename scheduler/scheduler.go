@@ -217,7 +217,7 @@ func (s *Scheduler) ensure(ctx context.Context, e *entry, now time.Time) (time.T
 		standing backup.Standing
 		err      error
 	)
-	if p.Urgent {
+	if p.Urgent && !p.At.After(now) { // one that a fault of ours put back, or that waits for a session, keeps its time
 		standing, err = s.o.Queue.EnsureNow(ctx, d.Site, t, false)
 	} else {
 		standing, err = s.o.Queue.Ensure(ctx, d.Site, t, p.At)
