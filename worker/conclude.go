@@ -82,7 +82,7 @@ func (r *run) good(e backup.Export, seq uint64) backup.State {
 // putBack is a fault of ours: nothing of it stands against the device, and who asked for the backup still waits for it.
 func (r *run) putBack(e backup.Export, err error) (backup.State, backup.Next) {
 	s := r.state
-	s.Running, s.PutBack = nil, r.began
+	s.Running, s.PutBack, s.Lost = nil, r.began, 0
 	s.Kind, s.Reason = fault.Infrastructure, err.Error()
 	if e.Digest != "" && r.changed(e) {
 		s.SnapshotSeq = 0 // the snapshot may be on the stream all the same

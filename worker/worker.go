@@ -307,7 +307,10 @@ func (r *run) publishOnce(ctx context.Context, e backup.Export) (uint64, error) 
 	if !r.changed(e) {
 		event := r.event(backup.EventUnchanged)
 		event.Digest, event.Version, event.CollectAt = e.Digest, e.Version, e.Started
-		return r.last.SnapshotSeq, r.o.Publisher.PublishEvent(ctx, event)
+		if err := r.o.Publisher.PublishEvent(ctx, event); err != nil { // an event may be lost; a proven backup is not undone by it
+			r.log.Warn("event not published", "err", err)
+		}
+		return r.last.SnapshotSeq, nil
 	}
 	return r.o.Publisher.PublishSnapshot(ctx, backup.Snapshot{
 		DeviceID: r.dev.ID, TenantID: r.dev.Tenant, RouterOSVersion: e.Version, CollectedAt: e.Started.UTC(),
