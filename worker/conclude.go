@@ -88,9 +88,7 @@ func (r *run) putBack(e backup.Export, err error) (backup.State, backup.Next) {
 		s.SnapshotSeq = 0 // the snapshot may be on the stream all the same
 	}
 	next := r.o.Ladder.Next(fault.Infrastructure, 0)
-	if r.trigger != backup.ReasonRequest {
-		next.Delay = max(next.Delay, time.Until(s.LastDial.Add(r.o.RedialDelay)))
-	}
+	next.Delay = max(next.Delay, time.Until(s.LastDial.Add(r.o.RedialDelay))) // also for a request: this dial is ours, not its maker's
 	s.NextAt = time.Now().Add(next.Delay)
 	return s, next
 }

@@ -273,7 +273,7 @@ func TestPutBack(t *testing.T) {
 			h.wantNext(next, err, backup.Next{Action: backup.Again, Delay: 10 * time.Minute}, fault.Infrastructure) // the router was dialled
 			request := h.ask(false)
 			next, err = h.endedMidExport(w, cause)
-			h.wantNext(next, err, back, fault.Infrastructure)
+			h.wantNext(next, err, backup.Next{Action: backup.Again, Delay: 10 * time.Minute}, fault.Infrastructure)
 
 			s, _ := h.state()
 			if s.Running != nil || s.Failures != 0 || s.Result != "" || s.Kind != fault.Infrastructure || s.Block != nil || s.NextAt.IsZero() || s.PutBack <= request.Since || s.LastDial.IsZero() {
