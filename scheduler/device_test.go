@@ -176,3 +176,20 @@ func TestRequest(t *testing.T) {
 		t.Errorf("%d runs that nobody asked for, the task is %s", n, h.task(d))
 	}
 }
+
+// TestPutBackRequestKeepsItsTime has a request that a fault of ours has put back: it is queued for its time, not for now.
+func TestPutBackRequestKeepsItsTime(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	d := newDevice("r1", "a", -time.Hour)
+	h.setState(d, func(s *backup.State) { *s = goodState() })
+	h.request(d, false)
+	h.setState(d, func(s *backup.State) { s.PutBack, s.NextAt = 1<<40, time.Now().Add(30*time.Second) })
+	h.put(d)
+	r := h.schedule()
+	h.awaitTask(d, "scheduled")
+	r.fence()
+	if got := h.task(d); got != "scheduled" {
+		t.Errorf("the task is %s", got)
+	}
+}

@@ -223,3 +223,18 @@ func TestOutcomeWrittenAtLast(t *testing.T) {
 	}
 	h.wantDials(1)
 }
+
+// TestLostEventUndoesNothing: an unchanged export is proven whether or not its event is taken.
+func TestLostEventUndoesNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.wantRun(h.worker("w1"), done, "")
+	before, _ := h.state()
+	h.wantRun(h.worker("w2", func(o *Options) { o.Publisher = noEvents{o.Publisher} }), done, "")
+	after, _ := h.state()
+	if after.Result != backup.ResultUnchanged || !after.GoodStarted.After(before.GoodStarted) {
+		t.Errorf("state %+v", after)
+	}
+	h.wantEvents()
+	h.wantSnapshots(1)
+}

@@ -54,3 +54,8 @@ func (h *house) tapStream(publish func(ctx context.Context, write func() (uint64
 
 // errDown is what a tool of ours says when its server is away.
 var errDown = fault.New(fault.Infrastructure, "test", "%w", errors.New("the server is away"))
+
+// noEvents is the stream with the events' half away.
+type noEvents struct{ Publisher }
+
+func (noEvents) PublishEvent(context.Context, backup.Event) error { return errDown }
