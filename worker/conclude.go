@@ -11,7 +11,7 @@ import (
 
 // conclude writes the outcome and says what follows. Only a written outcome finishes the task.
 func (r *run) conclude(ctx context.Context, e backup.Export, seq uint64, err error) (backup.Next, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, outcomeTimeout, fault.New(fault.Timeout, "write outcome", "not written within %s", outcomeTimeout))
+	ctx, cancel := outlive(ctx, outcomeTimeout)
 	defer cancel()
 	kind := fault.KindOf(err)
 	var (
@@ -32,6 +32,17 @@ func (r *run) conclude(ctx context.Context, e backup.Export, seq uint64, err err
 	}
 	r.tell(ctx, kind, err)
 	return next, err
+}
+
+// outlive is a context that ends when ctx has ended and d has passed.
+func outlive(ctx context.Context, d time.Duration) (context.Context, func()) {
+	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	late := fault.New(fault.Timeout, "write outcome", "not written by the attempt's end, nor within %s", d)
+	wait := time.AfterFunc(d, func() { context.AfterFunc(ctx, func() { cancel(late) }) })
+	return out, func() {
+		wait.Stop()
+		cancel(nil)
+	}
 }
 
 // writeOutcome tries until the deadline, except where the device's mark is no longer ours.

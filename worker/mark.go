@@ -78,7 +78,8 @@ func (r *run) keepMark(ctx context.Context) (held context.Context, stop func()) 
 	return held, func() { cancel(nil); <-done }
 }
 
-// renew moves the mark's end. A store that does not answer is no reason to end the session before the mark ends by itself.
+// renew moves the mark's end. A store that does not answer is no reason to end the session before the mark ends by itself,
+// and none at all once the router is let go: then only another's mark is.
 func (r *run) renew(ctx context.Context) error {
 	until := r.state.Running.Until
 	next := r.state
@@ -89,7 +90,7 @@ func (r *run) renew(ctx context.Context) error {
 	switch {
 	case err == nil, ctx.Err() != nil:
 		return nil
-	case errors.Is(err, backup.ErrConflict), time.Until(until) < MarkInterval:
+	case errors.Is(err, backup.ErrConflict), time.Until(until) < MarkInterval && !r.fetched.Load():
 		return errMarkLost
 	}
 	r.log.Warn("running mark not renewed", "err", err)

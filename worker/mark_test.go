@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/backup"
@@ -201,4 +202,30 @@ func TestRenewWithoutStore(t *testing.T) {
 			t.Errorf("%s before its end: %v, want %v", left, err, want)
 		}
 	}
+	r.fetched.Store(true)
+	r.state.Running.Until = time.Now().Add(-time.Minute)
+	if err := r.renew(context.WithoutCancel(t.Context())); err != nil {
+		t.Errorf("with the router let go: %v", err)
+	}
+}
+
+// TestOutlive: the time for an outcome ends when both the attempt's and the extra time are over.
+func TestOutlive(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, tc := range []struct{ attempt, extra, want time.Duration }{
+			{time.Second, 15 * time.Second, 15 * time.Second},
+			{time.Minute, 15 * time.Second, time.Minute},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), tc.attempt)
+			out, end := outlive(ctx, tc.extra)
+			started := time.Now()
+			<-out.Done()
+			if got := time.Since(started); got != tc.want || fault.KindOf(context.Cause(out)) != fault.Timeout {
+				t.Errorf("attempt %s, extra %s: ended after %s by %v", tc.attempt, tc.extra, got, context.Cause(out))
+			}
+			end()
+			cancel()
+		}
+	})
 }

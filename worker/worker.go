@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/backup"
@@ -77,7 +78,7 @@ const (
 	MarkTTL = 60 * time.Second
 	// MarkInterval is how often an open session renews its mark.
 	MarkInterval = 20 * time.Second
-	// The outcome is written even when the attempt's own time is up.
+	// The outcome is tried for as long as the attempt has time, and for this much after its end.
 	outcomeTimeout = 15 * time.Second
 	// How long a failed publish or outcome waits before it is tried again with the snapshot still in hand.
 	publishRetryDelay = time.Second
@@ -107,8 +108,9 @@ type run struct {
 	last     backup.State // what was known before this attempt
 	state    backup.State // what the store holds now; the mark's renewal writes it while a session is open
 	revision uint64
-	began    uint64 // revision of the running mark
-	listed   uint64 // sequence of the device's last snapshot as the store had it
+	began    uint64      // revision of the running mark
+	fetched  atomic.Bool // the export is here and the router is let go
+	listed   uint64      // sequence of the device's last snapshot as the store had it
 }
 
 // Run does the task and says what follows. The error is for people; Next decides.
@@ -219,7 +221,7 @@ func (r *run) backUp(ctx context.Context) (backup.Next, error) {
 	if export.Release != nil {
 		defer export.Release()
 	}
-	return r.conclude(context.WithoutCancel(ctx), export, seq, err)
+	return r.conclude(ctx, export, seq, err)
 }
 
 // guarded makes a panic a failure of this attempt: the mark goes, and the device's ladder sees to it that a router that
@@ -252,6 +254,7 @@ func (r *run) collectAndPublish(ctx context.Context) (backup.Export, uint64, err
 	if err != nil {
 		return export, 0, endCause(ctx, err)
 	}
+	r.fetched.Store(true)
 	started := time.Now()
 	seq, err := r.publish(ctx, export)
 	r.o.Meter.StageDone("publish", time.Since(started))
