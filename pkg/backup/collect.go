@@ -23,6 +23,23 @@ type Order struct {
 	LastBytes int      // size of the last good export; 0: none
 	SeenGaps  []string // menus that the last attempt's export could not print
 	KnownGaps []string // menus that the last good export could not print
+	Secrets   int      // values of sensitive parameters in the last good export
+
+	// LastNormal reads the normal form of the last good export, nil where it is not at hand. It is asked only where the
+	// export has none of the secrets that the last one had.
+	LastNormal func(ctx context.Context) ([]byte, error)
+	// WithoutSecrets takes an export whose secrets are missing: somebody says that the router has none any more.
+	WithoutSecrets bool
+
+	Jumps []Hop // the way to the device, as in Device.Jumps
+}
+
+// Hop is a jump host with what opens it.
+type Hop struct {
+	Jump       device.Jump
+	Credential secret.Credential
+	HostKey    *device.HostKey                                     // nil: not known yet
+	Trust      func(ctx context.Context, key device.HostKey) error // as in Order
 }
 
 // Step is one part of a collection: dial, handshake, login, export, prove, normalize.
@@ -46,5 +63,9 @@ type Export struct {
 	SerialNumber  string
 	KnownGaps     []string
 	SeenGaps      []string
-	Release       func() // gives the buffers back; never nil after success
+	Proof         string          // how the text proved itself: marker, twice or sftp
+	Secrets       int             // values of sensitive parameters
+	Legacy        []string        // outdated algorithms that the connection needed
+	HostKey       *device.HostKey // that the router showed, also where it was not the one on record; nil: none was seen
+	Release       func()          // gives the buffers back; never nil after success
 }

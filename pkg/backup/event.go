@@ -31,6 +31,7 @@ type Snapshot struct {
 	SerialNumber string   `json:"serial_number,omitempty"`
 	Complete     bool     `json:"complete"` // always true: what is not proven is not published
 	KnownGaps    []string `json:"known_gaps,omitempty"`
+	Proof           string    `json:"proof"` // marker, twice or sftp
 	Trigger      Reason   `json:"trigger"`
 	Attempt      string   `json:"attempt"`
 	RawZstd      []byte   `json:"raw_zstd"` // raw text, zstd with config_text as raw dictionary
@@ -69,6 +70,19 @@ const (
 	EventFailed    EventType = "failed"
 	EventBlocked   EventType = "blocked"
 )
+
+// Suspect is the text of the last attempt that brought one and could not prove it whole. It is kept for people to look at.
+type Suspect struct {
+	V        int        `json:"v"`
+	DeviceID string     `json:"device_id"`
+	Site     string     `json:"site"`
+	At       time.Time  `json:"at"`
+	Attempt  string     `json:"attempt"`
+	Kind     fault.Kind `json:"kind"`
+	Reason   string     `json:"reason"`
+	Bytes    int        `json:"bytes"`     // that the router printed
+	TextZstd []byte     `json:"text_zstd"` // their beginning, as much as fits a message
+}
 
 // EncodeEvent gives the JSON of a Snapshot or an Event.
 func EncodeEvent(e any) ([]byte, error) {

@@ -3,6 +3,7 @@ package backup
 import (
 	"time"
 
+	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
 )
 
@@ -21,6 +22,9 @@ type State struct {
 	Identity      string    `json:"identity,omitempty"`
 	Bytes         int       `json:"bytes,omitempty"`
 	KnownGaps     []string  `json:"known_gaps,omitempty"`
+	Proof         string    `json:"proof,omitempty"`
+	Secrets       int       `json:"secrets,omitempty"` // values of sensitive parameters in it
+	Legacy        []string  `json:"legacy,omitempty"`  // outdated algorithms that its connection needed
 
 	// The last attempt, good or not.
 	Attempt         string     `json:"attempt,omitempty"`
@@ -65,6 +69,8 @@ type Block struct {
 	Reason            string     `json:"reason"`
 	At                time.Time  `json:"at"`
 	CredentialVersion string     `json:"credential_version,omitempty"` // the refused one; another version lifts the block
+
+	HostKey *device.HostKey `json:"host_key,omitempty"` // of Kind hostkey: the one that was shown
 }
 
 // Result is how an attempt ended.

@@ -4,7 +4,9 @@ package device
 import (
 	"fmt"
 	"net"
+	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +33,41 @@ type Device struct {
 	Enabled    bool          `json:"enabled"`
 	Interval   time.Duration `json:"interval,omitempty"` // 0: the fleet's
 	FirstSeen  time.Time     `json:"first_seen"`
+
+	Proof       string `json:"proof,omitempty"`        // how an export proves that it is whole: "" (end marker) or ProofTwice
+	LargeExport string `json:"large_export,omitempty"` // what to do where SSH cuts it twice: "" (nothing) or LargeExportSFTP
+	Jumps       []Jump `json:"jumps,omitempty"`        // hosts to go through, the one we dial first; at most JumpsMax
+}
+
+// The values of Proof and LargeExport.
+const (
+	ProofTwice      = "twice" // two exports in one session with one normal form, for releases that refuse the end marker
+	LargeExportSFTP = "sftp"  // the router writes the export into a file, which is fetched and removed; needs policies write and ftp
+)
+
+// JumpsMax bounds the jump hosts on the way to one device.
+const JumpsMax = 4
+
+// Jump is a host on the way to a device. It is a device of the inventory itself, enabled or not.
+type Jump struct {
+	ID         string `json:"id"`
+	Site       string `json:"site"`
+	Address    string `json:"address"`
+	Port       int    `json:"port"`
+	Credential string `json:"credential"`
+}
+
+// Endpoint is address and port, with brackets round an IPv6 address.
+func (j Jump) Endpoint() string { return net.JoinHostPort(j.Address, strconv.Itoa(j.Port)) }
+
+// Key is the key of the host's own records, as Device.Key.
+func (j Jump) Key() string { return Key(j.Site, j.ID) }
+
+// Equal says whether the records are the same, FirstSeen aside.
+func (d Device) Equal(o Device) bool {
+	same := slices.Equal(d.Jumps, o.Jumps)
+	d.FirstSeen, o.FirstSeen, d.Jumps, o.Jumps = time.Time{}, time.Time{}, nil, nil
+	return same && reflect.DeepEqual(d, o)
 }
 
 // Endpoint is address and port, with brackets round an IPv6 address.
@@ -59,11 +96,22 @@ type Inventory struct {
 
 // HostKey is the identity of an SSH server.
 type HostKey struct {
-	Type        string    `json:"type"`        // the SSH name, as in ssh-ed25519
-	Fingerprint string    `json:"fingerprint"` // SHA256:... as OpenSSH prints it
-	Key         []byte    `json:"key"`         // SSH wire format
-	SeenAt      time.Time `json:"seen_at"`
+	Type        string        `json:"type"`        // the SSH name, as in ssh-ed25519; "" where only a fingerprint was given
+	Fingerprint string        `json:"fingerprint"` // SHA256:... as OpenSSH prints it
+	Key         []byte        `json:"key"`         // SSH wire format; empty where only a fingerprint was given
+	SeenAt      time.Time     `json:"seen_at"`     // when it was put on record
+	Source      HostKeySource `json:"source,omitempty"`
 }
+
+// HostKeySource says how a host key came on record.
+type HostKeySource string
+
+// The sources.
+const (
+	HostKeyFirstUse HostKeySource = "first-use" // a worker saw it first
+	HostKeyImported HostKeySource = "imported"  // from a known_hosts file
+	HostKeyAccepted HostKeySource = "accepted"  // an operator took it
+)
 
 var (
 	idShape   = regexp.MustCompile(`^[A-Za-z0-9._:@-]{1,128}$`)

@@ -1,10 +1,6 @@
 package inventory
 
-import (
-	"time"
-
-	"github.com/confhaul/confhaul/pkg/device"
-)
+import "github.com/confhaul/confhaul/pkg/device"
 
 // Limits of what one reload may remove without being asked twice: a file is refused when it is over both.
 const (
@@ -39,7 +35,7 @@ func Compare(registry, file []device.Device) Diff {
 			diff.Removed = append(diff.Removed, old)
 		case d.Site != old.Site:
 			diff.Moved = append(diff.Moved, Move{From: old, To: d})
-		case !same(d, old):
+		case !d.Equal(old):
 			diff.Changed = append(diff.Changed, d)
 		}
 	}
@@ -49,11 +45,6 @@ func Compare(registry, file []device.Device) Diff {
 		}
 	}
 	return diff
-}
-
-func same(a, b device.Device) bool {
-	a.FirstSeen, b.FirstSeen = time.Time{}, time.Time{}
-	return a == b
 }
 
 // Empty says whether there is nothing to do.
