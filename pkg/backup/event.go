@@ -31,7 +31,7 @@ type Snapshot struct {
 	SerialNumber string   `json:"serial_number,omitempty"`
 	Complete     bool     `json:"complete"` // always true: what is not proven is not published
 	KnownGaps    []string `json:"known_gaps,omitempty"`
-	Proof           string    `json:"proof"` // marker, twice or sftp
+	Proof        string   `json:"proof"` // marker, twice or sftp
 	Trigger      Reason   `json:"trigger"`
 	Attempt      string   `json:"attempt"`
 	RawZstd      []byte   `json:"raw_zstd"` // raw text, zstd with config_text as raw dictionary
