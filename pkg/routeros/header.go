@@ -36,15 +36,7 @@ func headerVersion(line []byte) string {
 	return clean(string(version))
 }
 
-// cutIdentityMenu cuts the path of the identity's menu off line.
-func cutIdentityMenu(line []byte) (rest []byte, ok bool) {
-	for _, path := range []string{"/system identity", "/system/identity"} {
-		if rest, ok = bytes.CutPrefix(line, []byte(path)); ok && (len(bytes.Trim(rest, blanks)) == 0 || rest[0] == ' ') {
-			return rest, true
-		}
-	}
-	return nil, false
-}
+const identityMenu = "/system identity"
 
 // identityName reads the name out of the logical line that sets it.
 func identityName(line []byte) string {

@@ -48,6 +48,31 @@ func (r *reader) next() bool {
 	return true
 }
 
+// appendTo appends the line to out as a part of its logical line, without what the wrap put there.
+func (r *reader) appendTo(out []byte) []byte {
+	part := r.text
+	if r.open {
+		part = part[:len(part)-1]
+	}
+	if r.joined {
+		part = trimLeft(part)
+		if len(part) > 1 && part[0] == '\\' && part[1] == '_' {
+			out = append(out, ' ')
+			part = part[2:]
+		}
+	}
+	return append(out, part...)
+}
+
+// unwrap appends one logical line to out without its wraps and its line end.
+func unwrap(out, logical []byte) []byte {
+	r := reader{rest: logical}
+	for r.next() {
+		out = r.appendTo(out)
+	}
+	return out
+}
+
 // oddBackslashes says whether line ends in a backslash that is not itself escaped.
 func oddBackslashes(line []byte) bool {
 	n := 0
@@ -57,4 +82,4 @@ func oddBackslashes(line []byte) bool {
 	return n%2 == 1
 }
 
-func indented(line []byte) bool { return len(line) > 0 && (line[0] == ' ' || line[0] == '\t') }
+func indented(line []byte) bool { return len(line) > 0 && blank(line[0]) }

@@ -41,18 +41,7 @@ func Normalize(dst, text []byte) []byte {
 	n := normalizer{out: slices.Grow(dst, len(text)+1), line: len(dst)}
 	r := reader{rest: text}
 	for r.next() {
-		part := r.text
-		if r.joined {
-			part = bytes.TrimLeft(part, blanks)
-			if bytes.HasPrefix(part, []byte(`\_`)) {
-				n.out = append(n.out, ' ')
-				part = part[2:]
-			}
-		}
-		if r.open {
-			part = part[:len(part)-1]
-		}
-		n.out = append(n.out, part...)
+		n.out = r.appendTo(n.out)
 		if !r.open {
 			n.endLine()
 		}
@@ -106,7 +95,10 @@ type normalizer struct {
 
 func (n *normalizer) endLine() {
 	whole := n.out[n.line:]
-	line := bytes.TrimRight(whole, blanks+"\r")
+	line := whole
+	for len(line) > 0 && (blank(line[len(line)-1]) || line[len(line)-1] == '\r') {
+		line = line[:len(line)-1]
+	}
 	if len(line) == 0 || line[0] == '#' {
 		n.out = n.out[:n.line]
 		return

@@ -131,12 +131,13 @@ func TestShrunk(t *testing.T) {
 // FuzzNormalize holds the normal form against a plain second reading of the rules.
 func FuzzNormalize(f *testing.F) {
 	for _, name := range []string{"branch7.rsc", "office6.rsc", "branch7.normal"} {
-		f.Add(read(f, name))
+		f.Add(read(f, name), uint(79))
 	}
-	for _, s := range []string{"", "\\", "a\\\n\\_\\\n#", "#\\\n  b\n", "\r\n\\\r\r\n", "/lcd\nset <a>\n/lcd\nset \"<\">\n", "a\\ \r\n", "\\\n#a\\\nb"} {
-		f.Add([]byte(s))
+	for _, s := range []string{"", "\\", "a\\\n\\_\\\n#", "#\\\n  b\n", "\r\n\\\r\r\n", "/lcd\nset <a>\n/lcd\nset \"<\">\n", "a\\ \r\n", "\\\n#a\\\nb",
+		"\xcb\xd0\n\x9f", "00\"00000000000\\0\\0", "a=  b= \"c  d\t\\_\\\" e\\D0\" \\_ f\n"} {
+		f.Add([]byte(s), uint(8))
 	}
-	f.Fuzz(func(t *testing.T, text []byte) {
+	f.Fuzz(func(t *testing.T, text []byte, width uint) {
 		once := Normalize(nil, text)
 		if twice := Normalize(nil, once); !bytes.Equal(once, twice) {
 			t.Errorf("%q gives %q and then %q", text, once, twice)
@@ -149,6 +150,9 @@ func FuzzNormalize(f *testing.F) {
 		}
 		if want := plainNormal(string(text)); string(once) != want {
 			t.Errorf("%q gives %q, the plain reading %q", text, once, want)
+		}
+		if wrapped := wrap(once, int(width%300)); !bytes.Equal(Normalize(nil, wrapped), once) {
+			t.Errorf("%q wrapped as %q gives %q", once, wrapped, Normalize(nil, wrapped))
 		}
 	})
 }
@@ -193,7 +197,23 @@ func plainNormal(text string) string {
 			kept = append(kept, short)
 		}
 	}
-	return plainWithoutPages(kept)
+	return plainUTF8(plainWithoutPages(kept))
+}
+
+func plainUTF8(text string) string {
+	var out strings.Builder
+	for _, r := range strings.ToValidUTF8(text, "") {
+		for len(text) > 0 && !strings.HasPrefix(text, string(r)) {
+			fmt.Fprintf(&out, `\%02X`, text[0])
+			text = text[1:]
+		}
+		out.WriteRune(r)
+		text = strings.TrimPrefix(text, string(r))
+	}
+	for i := range len(text) {
+		fmt.Fprintf(&out, `\%02X`, text[i])
+	}
+	return out.String()
 }
 
 func goesOn(line string) bool {
@@ -228,36 +248,4 @@ func plainWithoutPages(lines []string) string {
 		i = n
 	}
 	return out.String()
-}
-
-func BenchmarkNormalize(b *testing.B) {
-	for _, size := range sizes {
-		text := crlf(big(size.bytes))
-		b.Run(size.name, func(b *testing.B) {
-			var dst []byte
-			b.SetBytes(int64(len(text)))
-			b.ReportAllocs()
-			for b.Loop() {
-				dst = Normalize(dst[:0], text)
-			}
-		})
-	}
-}
-
-var sizes = []struct {
-	name  string
-	bytes int
-}{{"10KB", 10_000}, {"100KB", 100_000}, {"2MB", 2_000_000}}
-
-// big makes an export of about size bytes at 79 columns.
-func big(size int) []byte {
-	out := []byte(header + "/ip firewall address-list\n")
-	for i := 0; len(out) < size; i++ {
-		out = fmt.Appendf(out, "add address=10.%d.%d.%d comment=\"customer %d, delivered by the wholesaler of t\\\n    he region\" list=customers\n",
-			i>>16&255, i>>8&255, i&255, i)
-		if i%50 == 0 {
-			out = append(out, "# inactive time\n"...)
-		}
-	}
-	return append(out, "/system identity\nset name=core\n"...)
 }

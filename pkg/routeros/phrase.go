@@ -72,11 +72,21 @@ func positioned(line []byte) bool {
 	return at >= 0 && bytes.Contains(line[at:], []byte(" column ")) && line[len(line)-1] == ')'
 }
 
-// item says whether line is a command of a menu.
+// column is N of such an error, 0 where there is none.
+func column(line []byte) int {
+	const word, most = " column ", 1 << 20
+	n := 0
+	for at := bytes.LastIndex(line, []byte(word)) + len(word); at < len(line) && digit(line[at]) && n < most; at++ {
+		n = n*10 + int(line[at]-'0')
+	}
+	return n
+}
+
+// item says whether line is a command of a menu. It runs for every line.
 func item(line []byte) bool {
 	for _, v := range verbs {
-		if rest, ok := bytes.CutPrefix(line, v); ok && (len(rest) == 0 || rest[0] == ' ') {
-			return true
+		if len(line) > 0 && line[0] == v[0] && bytes.HasPrefix(line, v) && (len(line) == len(v) || line[len(v)] == ' ') {
+			return line[0] != 'r' || !startsWith(line, loginScreens)
 		}
 	}
 	return false

@@ -8,11 +8,17 @@ import (
 	"github.com/confhaul/confhaul/pkg/fault"
 )
 
-// The values of Verdict.Proof.
+// How an export proved itself. Prove itself says marker or none; the others are for who fetched it.
 const (
 	ProofMarker = "marker" // the end marker was the last line
+	ProofTwice  = "twice"  // two exports in one session have one normal form
+	ProofSFTP   = "sftp"   // a file of the router, as long as the router says
 	ProofNone   = "none"
 )
+
+// TwiceMax bounds an export that ProofTwice may vouch for, in bytes. The window of our SSH client is 2 MiB, and a router
+// that cuts long output at the window cuts it at the same place twice.
+const TwiceMax = 1 << 20
 
 // Verdict says whether an export is whole, and what it says of its router. The fields are filled as far as they were found,
 // whatever the verdict.
@@ -21,6 +27,9 @@ type Verdict struct {
 	Kind     fault.Kind // "" when complete; otherwise Incomplete, Rejected or Permission
 	Reason   string     // for an operator: what was seen and what to do; "" when complete
 	Proof    string     // ProofMarker or ProofNone
+
+	Secrets   int    // sensitive parameters with a value
+	Sensitive string // SensitiveShown, SensitiveHidden or SensitiveUnknown
 
 	// Refetch, where not 0, says that the router is of another major version than it was asked as: discard the text and ask
 	// again, once, as this one. The text is not complete then.
@@ -40,12 +49,29 @@ type Gap struct {
 }
 
 // Prove judges the output of Command(w, marker). standing are the menus that earlier exports of the router lacked too. An
-// empty marker judges a text without one, such as a saved file; then it may be complete with Proof none.
+// empty marker judges a text without one, such as a file or one of two exports; then it may be complete with Proof none.
 func Prove(output []byte, marker string, w Want, standing []string) Verdict {
 	text, marked := cutMarker(output, marker)
 	s := look(text)
+	v := s.verdict(text, marked)
+	refused := s.offence == refusal && marker != "" && column(s.text) > len(w.export())
+	v.Refetch = w.refetch(v.Version, !refused && s.offence == refusal && bytes.HasPrefix(s.text, []byte(optionUnknown)))
+	switch v.Kind, v.Reason = judge(s, v, len(output), marker, standing); {
+	case refused && v.Kind == fault.Rejected:
+		v.Reason = fmt.Sprintf("line %d: the router answered %s to the end marker, which this release does not take: set \"proof: twice\" "+
+			"for the device, and two exports are compared instead", s.line, quote(s.text))
+	case v.Kind == "" && !w.Hide && !w.WithoutSecrets:
+		v.Kind, v.Reason = s.secrets.judge()
+	}
+	v.Complete = v.Kind == ""
+	return v
+}
+
+// verdict is what the survey of text says of the router, without the judgement.
+func (s *survey) verdict(text []byte, marked bool) Verdict {
 	v := Verdict{
 		Proof:        ProofNone,
+		Secrets:      s.secrets.values,
 		Version:      s.header[versionKey],
 		SoftwareID:   s.header[softwareKey],
 		Model:        s.header[modelKey],
@@ -54,15 +80,13 @@ func Prove(output []byte, marker string, w Want, standing []string) Verdict {
 		Gaps:         s.gaps[:min(len(s.gaps), maxGaps)],
 		Text:         text,
 	}
+	v.Sensitive, _ = s.secrets.verdict()
 	if v.SoftwareID == "" {
 		v.SoftwareID = s.header[systemKey]
 	}
 	if marked {
 		v.Proof = ProofMarker
 	}
-	v.Refetch = w.refetch(v.Version, s.offence == refusal && bytes.HasPrefix(s.text, []byte(optionUnknown)))
-	v.Kind, v.Reason = judge(s, v, len(output), marker, standing)
-	v.Complete = v.Kind == ""
 	return v
 }
 
@@ -93,7 +117,8 @@ func judge(s *survey, v Verdict, size int, marker string, standing []string) (fa
 	}
 	if marker != "" && v.Proof != ProofMarker {
 		return fault.Incomplete, fmt.Sprintf("output ended after %d bytes, in line %d, without the end marker: likely cut by the router's "+
-			"SSH server, which does so with long exports on slow paths", size, s.lines)
+			"SSH server, which does so with long exports on slow paths; if it stays so, set \"large_export: sftp\" for the device and give "+
+			"its user's group %s", size, s.lines, filePolicies)
 	}
 	switch {
 	case v.Version == "":
@@ -138,6 +163,16 @@ func (s *survey) explain(v Verdict, marker string) (fault.Kind, string) {
 	return fault.Incomplete, at + quote(s.text) + " is neither a menu, an item nor a comment: not the text of an export"
 }
 
+// judge refuses an export whose secrets the router kept back.
+func (c *census) judge() (fault.Kind, string) {
+	hidden, l := c.verdict()
+	if hidden != SensitiveHidden {
+		return "", ""
+	}
+	return fault.Permission, fmt.Sprintf("line %d: an item of %s without its %s: the router hides its secrets from this user; give its group "+
+		"policy=ssh,read,sensitive, or set \"sensitive: hide\" for the credential if that is meant", l.line, l.menu, l.name)
+}
+
 func judgeGaps(s *survey, standing []string) (fault.Kind, string) {
 	if len(s.gaps) > maxGaps {
 		return fault.Incomplete, fmt.Sprintf("the router could not export more than %d menus: restart it", maxGaps)
@@ -148,7 +183,7 @@ func judgeGaps(s *survey, standing []string) (fault.Kind, string) {
 			return fault.Incomplete, fmt.Sprintf("line %d: menu %s did not answer in time and is missing; if it stays so, the menu hangs on "+
 				"the router: restart or upgrade it", s.gapLines[i], g.Menu)
 		}
-		if fresh < 0 && !slices.ContainsFunc(standing, func(menu string) bool { return sameMenu(menu, g.Menu) }) {
+		if fresh < 0 && !slices.ContainsFunc(standing, func(menu string) bool { return same([]byte(menu), g.Menu) }) {
 			fresh = i
 		}
 	}

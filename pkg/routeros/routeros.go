@@ -5,22 +5,32 @@ package routeros
 type Want struct {
 	Major int  // RouterOS major version last seen; 0: unknown, asked as 7
 	Hide  bool // the credential says that the device's secrets stay on the device
+
+	// WithoutSecrets takes an export that shows that the router kept its secrets back.
+	WithoutSecrets bool
 }
 
-// Command is the one line to run: the export in the form of w's major version, then the end marker. The marker is letters
-// and digits; an empty one asks for the export alone.
-func Command(w Want, marker string) string {
-	command := "/export"
+// Command is the one line to run: the export in the form of w's major version, then the end marker. The marker is letters,
+// digits and dashes; an empty one asks for the export alone.
+func Command(w Want, marker string) string { return w.export() + put(marker) }
+
+// export is the command in the form of w's major version.
+func (w Want) export() string {
 	switch {
 	case w.old() && w.Hide:
-		command += " hide-sensitive"
+		return "/export hide-sensitive"
 	case !w.old() && !w.Hide:
-		command += " show-sensitive"
+		return "/export show-sensitive"
 	}
+	return "/export"
+}
+
+// put is what prints the marker after another command.
+func put(marker string) string {
 	if marker == "" {
-		return command
+		return ""
 	}
-	return command + `; :put "` + marker + `"`
+	return `; :put "` + marker + `"`
 }
 
 // Major is the leading number of a version such as 7.24rc2, 0 where there is none.

@@ -10,8 +10,9 @@ type survey struct {
 	header   map[string]string // by name: version, and the keys of the lines below it
 	menus    int
 	identity []byte // the logical line that sets it
-	gaps     []Gap  // at most maxGaps+1
-	gapLines []int  // the line of each gap
+	secrets  census
+	gaps     []Gap // at most maxGaps+1
+	gapLines []int // the line of each gap
 	lines    int
 
 	offence class // the first line that has no place here; a known one comes before an unknown one
@@ -20,6 +21,10 @@ type survey struct {
 
 	broken bool // the text ends inside a line
 	ended  bool // the offence has a line end
+
+	underIdentity bool   // the menu under way is the identity's
+	nextSet       int    // where a sensitive parameter may be set next
+	whole         []byte // a logical line without its wraps
 }
 
 // maxGaps bounds the list of menus that were not exported. No router has more menus to lose.
@@ -29,39 +34,66 @@ const maxIdentityLine = 4096
 
 // look makes the survey of text.
 func look(text []byte) *survey {
-	s := &survey{header: map[string]string{}}
+	s := &survey{header: map[string]string{}, nextSet: -1}
 	r := reader{rest: text}
-	underIdentity, from := false, -1
+	start, line := 0, 1
 	for r.next() {
-		if from >= 0 && !r.joined {
-			s.identity, from = text[from:r.start], -1
+		if !r.joined && r.start > 0 {
+			s.addLogical(text, start, r.start, line)
+			start, line = r.start, r.number
 		}
 		s.add(&r)
-		if r.joined || len(r.text) == 0 {
-			continue
-		}
-		if r.text[0] == '/' {
-			var rest []byte
-			rest, underIdentity = cutIdentityMenu(r.text)
-			if bytes.HasPrefix(rest, []byte(" set ")) {
-				from = r.start
-			}
-		} else if underIdentity && bytes.HasPrefix(r.text, []byte("set ")) {
-			from = r.start
-		}
 	}
-	if from >= 0 {
-		s.identity = text[from:]
-	}
+	s.addLogical(text, start, len(text), line)
 	s.lines = r.number
 	s.broken = r.open || r.number > 0 && !r.ended
 	return s
 }
 
+// addLogical takes the logical line text[start:end] in, with its wraps and its line end.
+func (s *survey) addLogical(text []byte, start, end, number int) {
+	if start == end {
+		return
+	}
+	logical := text[start:end]
+	switch first := logical[0]; {
+	case first == '/':
+		s.whole = unwrap(s.whole[:0], logical)
+		menu, command := cutMenu(s.whole)
+		s.underIdentity = same(menu, identityMenu)
+		s.secrets.enter(menu)
+		if len(command) > 0 {
+			s.addCommand(logical, command, number)
+		}
+	case s.underIdentity && first == 's', s.secrets.needs != nil, first != '#' && s.maySet(text, start, end):
+		s.whole = unwrap(s.whole[:0], logical)
+		s.addCommand(logical, s.whole, number)
+	}
+}
+
+// maySet says whether the logical line text[start:end] may set a sensitive parameter.
+func (s *survey) maySet(text []byte, start, end int) bool {
+	if s.secrets.plain {
+		return false
+	}
+	if s.nextSet < start {
+		s.nextSet = nextSet(text, start)
+	}
+	return s.nextSet < end
+}
+
+// addCommand takes the command in that a logical line has.
+func (s *survey) addCommand(logical, command []byte, number int) {
+	if s.underIdentity && bytes.HasPrefix(command, []byte("set ")) {
+		s.identity = logical
+	}
+	s.secrets.count(command, number)
+}
+
 // add takes one physical line in. Lines that go on from the one before are indented on every known release; at column 0
 // they pass, unless they are a text that ends or replaces an export.
 func (s *survey) add(r *reader) {
-	line := bytes.TrimRight(r.text, blanks)
+	line := trimRight(r.text)
 	if len(line) == 0 {
 		return
 	}
@@ -84,7 +116,7 @@ func (s *survey) add(r *reader) {
 		} else if len(line) > 1 {
 			s.menus++
 		}
-	case !item(line) || startsWith(line, loginScreens):
+	case !item(line):
 		s.offend(stray(line), r, line)
 	case s.menus == 0:
 		s.offend(unknown, r, line) // an item whose menu is lost
@@ -130,9 +162,4 @@ func gap(rest []byte) Gap {
 	menu := string(rest[:min(len(rest), maxField)])
 	menu, note, _ := strings.Cut(menu, "(")
 	return Gap{Menu: clean(strings.Trim(menu, blanks+`"'`)), Timeout: strings.HasPrefix(note, "timeout")}
-}
-
-// sameMenu compares menus over releases: RouterOS 6 writes /ip socks, 7 /ip/socks
-func sameMenu(a, b string) bool {
-	return strings.ReplaceAll(a, " ", "/") == strings.ReplaceAll(b, " ", "/")
 }
