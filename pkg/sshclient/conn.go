@@ -1,9 +1,10 @@
-// Package sshclient opens one SSH connection to one router, runs commands on it, and says in the kinds of package fault
-// what went wrong.
+// Package sshclient opens one SSH connection to one router, through jump hosts where there are any, runs commands and fetches
+// files over it, and says in the kinds of package fault what went wrong.
 package sshclient
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ const (
 	stepHandshake = "handshake"
 	stepLogin     = "login"
 	stepExport    = "export"
+	stepFile      = "sftp"
 )
 
 // Conn is an open, logged-in connection. Its methods are for one goroutine, save Close, which any may call.
@@ -30,7 +32,11 @@ type Conn struct {
 	reserve  func(delta int) error
 	key      device.HostKey
 	agreed   ssh.NegotiatedAlgorithms
-	helpers  sync.WaitGroup // answer what the router asks on the connection; they end with it
+	done     chan struct{} // closes when the connection has ended
+
+	mu      sync.Mutex
+	closing bool
+	helpers sync.WaitGroup // work on the connection and end with it
 }
 
 // HostKey is the key that the router showed.
@@ -42,8 +48,15 @@ func (c *Conn) Algorithms() (kex, cipher, mac, hostKey string) {
 	return c.agreed.KeyExchange, c.agreed.Read.Cipher, c.agreed.Read.MAC, c.agreed.HostKey
 }
 
+// Legacy names the outdated algorithms that were agreed because the router has nothing better, as in "key exchange
+// diffie-hellman-group14-sha1", "host key signature ssh-rsa", "cipher 3des-cbc" and "MAC hmac-sha1"; nil where there are none.
+func (c *Conn) Legacy() []string { return legacy(c.agreed) }
+
 // Close ends the connection and waits for all that ran on it. Closing twice is no error.
 func (c *Conn) Close() error {
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
 	c.watch.end()
 	err := c.sock.Close()
 	_ = c.client.Wait() // always an error: that the connection is closed
@@ -61,7 +74,19 @@ func (c *Conn) serve(channels <-chan ssh.NewChannel, requests <-chan *ssh.Reques
 		for ch := range channels {
 			_ = ch.Reject(ssh.Prohibited, "no channels are served here") // fails only where the connection has ended
 		}
+		close(c.done)
 	})
+}
+
+// start runs f, which must end with the connection, unless the connection is being closed.
+func (c *Conn) start(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return false
+	}
+	c.helpers.Go(f)
+	return true
 }
 
 // socket remembers why reading ended: the SSH library reports a lost connection to a session as a plain end of output.
@@ -84,4 +109,13 @@ func (s *socket) lostErr() error {
 		return *p
 	}
 	return nil
+}
+
+// broken says why the connection is lost; nil while it stands. Never io.EOF, which would read as a proper end.
+func (c *Conn) broken() error {
+	lost := c.sock.lostErr()
+	if errors.Is(lost, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return lost
 }

@@ -23,7 +23,8 @@ const clientVersion = "SSH-2.0-confhaul"
 // where not nil, hears of the steps dial, handshake and login as they end, failed ones too.
 //
 // Errors are faults: unreachable, timeout, negotiation, hostkey, auth, and infrastructure for a private key that cannot
-// be read or a machine out of sockets. Where ctx ended, the error wraps its cause and keeps that one's kind.
+// be read or a machine out of sockets. Where ctx ended, the error wraps its cause and keeps that one's kind. A fault of
+// kind hostkey has a *HostKeyError in its chain.
 func Dial(ctx context.Context, t Target, trace func(backup.Step)) (*Conn, error) {
 	t.Timeouts = t.Timeouts.orDefault()
 	auth, method, err := t.login()
@@ -37,7 +38,7 @@ func Dial(ctx context.Context, t Target, trace func(backup.Step)) (*Conn, error)
 		t.Reserve = func(int) error { return nil }
 	}
 	start := time.Now()
-	sock, err := dialTCP(ctx, t)
+	sock, err := connect(ctx, t)
 	if err != nil {
 		trace(backup.Step{Name: stepDial, Took: time.Since(start), Detail: err.Error()})
 		return nil, err
@@ -55,7 +56,14 @@ func Dial(ctx context.Context, t Target, trace func(backup.Step)) (*Conn, error)
 	return c, nil
 }
 
-func dialTCP(ctx context.Context, t Target) (*socket, error) {
+func connect(ctx context.Context, t Target) (*socket, error) {
+	if t.Dial != nil {
+		conn, err := t.Dial(ctx, t.endpoint())
+		if err != nil {
+			return nil, err
+		}
+		return &socket{Conn: conn}, nil
+	}
 	late := fault.New(fault.Timeout, stepDial, "%s: no answer within %s; check address, route and firewall", t.endpoint(), t.Timeouts.Dial)
 	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeouts.Dial, late)
 	defer cancel()
@@ -110,6 +118,7 @@ func (h *handshake) run(sock *socket, auth ssh.AuthMethod) (*Conn, error) {
 		timeouts: h.target.Timeouts,
 		reserve:  h.target.Reserve,
 		key:      *h.key,
+		done:     make(chan struct{}),
 	}
 	if m, ok := client.(ssh.AlgorithmsConnMetadata); ok {
 		c.agreed = m.Algorithms()
@@ -127,7 +136,8 @@ func (h *handshake) knownType() string {
 
 // checkKey is the library's callback for the router's key; from here on the login's deadline runs.
 func (h *handshake) checkKey(_ string, _ net.Addr, key ssh.PublicKey) error {
-	seen := device.HostKey{Type: key.Type(), Fingerprint: ssh.FingerprintSHA256(key), Key: key.Marshal(), SeenAt: time.Now()}
+	seen := hostKey(key, device.HostKeyFirstUse)
+	seen.SeenAt = time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	known := h.target.HostKey
@@ -135,13 +145,18 @@ func (h *handshake) checkKey(_ string, _ net.Addr, key ssh.PublicKey) error {
 		known = h.key // a key renewal: still the same router
 	}
 	if known != nil && !sameKey(*known, seen) {
-		return hostKeyFault(*known, seen)
+		return fault.New(fault.HostKey, stepHandshake, "%w", &HostKeyError{Known: *known, Seen: seen})
 	}
 	if h.key == nil {
 		h.key = &seen
 		h.watch.step(stepLogin, "no answer", h.target.Timeouts.Login)
 	}
 	return nil
+}
+
+// hostKey is key as the record has it.
+func hostKey(key ssh.PublicKey, source device.HostKeySource) device.HostKey {
+	return device.HostKey{Type: key.Type(), Fingerprint: ssh.FingerprintSHA256(key), Key: key.Marshal(), Source: source}
 }
 
 // sameKey compares the keys, or the fingerprints where the record has no more than that.

@@ -36,7 +36,7 @@ func (c *Conn) Exec(ctx context.Context, command string, dst []byte, max int) ([
 
 	ch, requests, err := c.client.OpenChannel("session", nil)
 	if err != nil {
-		w.cancel(openFault(err))
+		w.cancel(openFault(stepExport, err))
 		return dst, c.why(w)
 	}
 	var helpers sync.WaitGroup
@@ -125,15 +125,15 @@ func (c *Conn) lostFault(n int, err error) error {
 	return fault.New(fault.Incomplete, stepExport, "connection lost after %d bytes: %w", n, inner(err))
 }
 
-func openFault(err error) error {
+func openFault(step string, err error) error {
 	refusal, ok := errors.AsType[*ssh.OpenChannelError](err)
 	switch {
 	case !ok:
-		return fault.New(fault.Incomplete, stepExport, "connection lost before the command: %w", inner(err))
+		return fault.New(fault.Incomplete, step, "connection lost before the command: %w", inner(err))
 	case refusal.Reason == ssh.Prohibited:
-		return fault.New(fault.Permission, stepExport, "the router opens no session for this user: %s; check its group policy ssh", quote(refusal.Message))
+		return fault.New(fault.Permission, step, "the router opens no session for this user: %s; check its group policy ssh", quote(refusal.Message))
 	}
-	return fault.New(fault.Unreachable, stepExport, "the router opens no session: %s, %s", refusal.Reason, quote(refusal.Message))
+	return fault.New(fault.Unreachable, step, "the router opens no session: %s, %s", refusal.Reason, quote(refusal.Message))
 }
 
 // sawStatus answers the router's requests on a session until it ends, and says whether it named an exit status or

@@ -37,8 +37,12 @@ func dialFault(endpoint string, err error) error {
 	return fault.New(fault.Unreachable, stepDial, "%s: %w; %s", endpoint, inner(err), advice)
 }
 
-// inner takes off the net package's own words, which repeat the operation and the address.
+// inner takes off the net package's own words, which repeat the operation and the address, and those of the SSH library
+// round the loss of a jump host.
 func inner(err error) error {
+	if lost, ok := errors.AsType[*jumpLostError](err); ok {
+		return lost
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err
 	}
@@ -65,23 +69,46 @@ func handshakeFault(endpoint string, err error) error {
 }
 
 func negotiationFault(n *ssh.AlgorithmNegotiationError) error {
-	advice := "set /ip ssh strong-crypto=yes, or upgrade RouterOS"
-	if n.What == "host key" {
-		advice = "the router needs an RSA or Ed25519 host key: /ip ssh regenerate-host-key, which RouterOS 6.33 or later does"
-	}
 	return fault.New(fault.Negotiation, stepHandshake, "no common algorithm for %s: the router offers %s; we take %s; %s",
-		n.What, quote(strings.Join(n.RequestedAlgorithms, " ")), strings.Join(n.SupportedAlgorithms, " "), advice)
+		n.What, quote(strings.Join(n.RequestedAlgorithms, " ")), strings.Join(n.SupportedAlgorithms, " "), negotiationAdvice(n))
 }
 
-func hostKeyFault(known, seen device.HostKey) error {
-	since := ""
-	if !known.SeenAt.IsZero() {
-		since = " (seen " + known.SeenAt.UTC().Format(time.DateOnly) + ")"
+// negotiationAdvice is what to do on the router.
+func negotiationAdvice(n *ssh.AlgorithmNegotiationError) string {
+	switch {
+	case n.What == "host key" && all(n.RequestedAlgorithms, "dss"):
+		return "it has only a DSA host key, which nothing of today takes: upgrade RouterOS to 6.33 or later, then /ip ssh regenerate-host-key"
+	case n.What == "host key":
+		return "the router needs an RSA or Ed25519 host key: /ip ssh regenerate-host-key, which RouterOS 6.33 or later does"
+	case strings.HasSuffix(n.What, "MAC") && all(n.RequestedAlgorithms, "md5"):
+		return "it has only MACs made of MD5, which nothing of today takes: set /ip ssh strong-crypto=yes, or upgrade RouterOS"
+	case strings.HasSuffix(n.What, "cipher"):
+		return "set /ip ssh strong-crypto=yes and, where it has the setting, ciphers=auto, or upgrade RouterOS"
 	}
-	return fault.New(fault.HostKey, stepHandshake,
-		"the router shows %s %s, on record is %s %s%s; no credential was sent. If the router was replaced, reset or given a new key, "+
-			"compare the first with the router, then use `confhaul hostkey forget`; if not, something else answers at its address",
-		seen.Type, seen.Fingerprint, known.Type, known.Fingerprint, since)
+	return "set /ip ssh strong-crypto=yes, or upgrade RouterOS"
+}
+
+// all says whether there are names and each holds part.
+func all(names []string, part string) bool {
+	return len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool { return !strings.Contains(name, part) })
+}
+
+// HostKeyError says that an SSH server showed another key than the one on record. It stands in the chain of a fault of
+// kind hostkey.
+type HostKeyError struct {
+	Known device.HostKey // on record; its Type may be "" and its Key empty
+	Seen  device.HostKey // shown now
+}
+
+// Error says which keys, and what to do.
+func (e *HostKeyError) Error() string {
+	known := strings.TrimSpace(e.Known.Type + " " + e.Known.Fingerprint)
+	if !e.Known.SeenAt.IsZero() {
+		known += " (seen " + e.Known.SeenAt.UTC().Format(time.DateOnly) + ")"
+	}
+	return fmt.Sprintf("the router shows %s %s, on record is %s; no credential was sent. If the router was replaced, reset or given a new key, "+
+		"compare the shown fingerprint with the router, then use `confhaul hostkey accept DEVICE`; if not, something else answers at its address",
+		e.Seen.Type, e.Seen.Fingerprint, known)
 }
 
 // login is what a refused login is explained by.

@@ -45,7 +45,11 @@ func TestHandshakeFault(t *testing.T) {
 		{errors.New("ssh: server-generated gex p is out of range (1024 bits)"), fault.Negotiation, "strong-crypto=yes"},
 		{errors.New("ssh: disconnect, reason 11: \"bye\""), fault.Unreachable, "bye"},
 		{errors.New("ssh: " + long), fault.Unreachable, "does not speak SSH"},
-		{&ssh.AlgorithmNegotiationError{What: "host key", RequestedAlgorithms: []string{"ssh-dss"}}, fault.Negotiation, "RSA or Ed25519 host key"},
+		{&ssh.AlgorithmNegotiationError{What: "host key", RequestedAlgorithms: []string{"ssh-dss", "x509v3-sign-dss"}}, fault.Negotiation, "only a DSA host key"},
+		{&ssh.AlgorithmNegotiationError{What: "host key", RequestedAlgorithms: []string{"ssh-dss", "ssh-rsa-cert"}}, fault.Negotiation, "RSA or Ed25519 host key"},
+		{&ssh.AlgorithmNegotiationError{What: "client to server MAC", RequestedAlgorithms: []string{"hmac-md5"}}, fault.Negotiation, "only MACs made of MD5"},
+		{&ssh.AlgorithmNegotiationError{What: "server to client MAC"}, fault.Negotiation, "; set /ip ssh strong-crypto=yes, or upgrade"},
+		{&ssh.AlgorithmNegotiationError{What: "client to server cipher", RequestedAlgorithms: []string{"none"}}, fault.Negotiation, "ciphers=auto"},
 		{&ssh.AlgorithmNegotiationError{What: "key exchange", RequestedAlgorithms: []string{long}}, fault.Negotiation, "the router offers"},
 	} {
 		err := handshakeFault("gw.example:22", tt.err)

@@ -4,6 +4,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -33,6 +35,8 @@ func TestDialHostKey(t *testing.T) {
 		{"changed, same type", []ssh.Signer{keyEd}, new(hostKeyOf(other)), nil, keyEd},
 		{"changed, other type", []ssh.Signer{keyRSA}, new(hostKeyOf(other)), nil, keyRSA},
 		{"on record a type nobody uses", []ssh.Signer{keyRSA}, &device.HostKey{Type: "ssh-dss", Fingerprint: "SHA256:old"}, nil, keyRSA},
+		{"known by fingerprint without type", []ssh.Signer{keyEd}, &device.HostKey{Fingerprint: ssh.FingerprintSHA256(keyEd.PublicKey())}, keyEd, nil},
+		{"fingerprint without type differs", []ssh.Signer{keyEd}, &device.HostKey{Fingerprint: "SHA256:old"}, nil, keyEd},
 		{"fingerprint differs", []ssh.Signer{keyRSA}, &device.HostKey{Type: ssh.KeyAlgoRSA, Fingerprint: "SHA256:old"}, nil, keyRSA},
 	}
 	for _, tt := range tests {
@@ -48,14 +52,25 @@ func TestDialHostKey(t *testing.T) {
 			target.HostKey = tt.known
 			if tt.want == nil {
 				_, err := Dial(t.Context(), target, nil)
-				wantFault(t, err, fault.HostKey, tt.known.Fingerprint, ssh.FingerprintSHA256(tt.shown.PublicKey()), "confhaul hostkey forget")
+				wantFault(t, err, fault.HostKey, tt.known.Fingerprint, ssh.FingerprintSHA256(tt.shown.PublicKey()), "confhaul hostkey accept DEVICE")
+				wrong, ok := errors.AsType[*HostKeyError](err)
+				if !ok {
+					t.Fatalf("no HostKeyError in %v", err)
+				}
+				if wrong.Known.Fingerprint != tt.known.Fingerprint || wrong.Seen.SeenAt.IsZero() || wrong.Seen.Source != device.HostKeyFirstUse ||
+					!sameKey(hostKeyOf(tt.shown), wrong.Seen) || wrong.Seen.Type != tt.shown.PublicKey().Type() {
+					t.Errorf("known %+v, seen %+v", wrong.Known, wrong.Seen)
+				}
+				if strings.HasPrefix(wrong.Error(), "handshake: ") || strings.Contains(err.Error(), "  ") {
+					t.Errorf("text: %v", err)
+				}
 				if asked.Load() {
 					t.Error("the password was sent to a router with a wrong key")
 				}
 				return
 			}
 			got := open(t, target).HostKey()
-			if want := hostKeyOf(tt.want); got.Fingerprint != want.Fingerprint || string(got.Key) != string(want.Key) || got.Type != want.Type || got.SeenAt.IsZero() {
+			if want := hostKeyOf(tt.want); got.Fingerprint != want.Fingerprint || string(got.Key) != string(want.Key) || got.Type != want.Type || got.Source != device.HostKeyFirstUse || got.SeenAt.IsZero() {
 				t.Errorf("host key = %+v, want %+v", got, want)
 			}
 		})

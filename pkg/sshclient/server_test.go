@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// leaked gives the goroutines of ours or of the SSH library that do not end by themselves.
+// leaked gives the goroutines of ours or of the SSH and SFTP libraries that do not end by themselves.
 func leaked() string {
 	var left []string
 	for end := time.Now().Add(patience); time.Now().Before(end); runtime.Gosched() {
@@ -41,7 +41,7 @@ func leaked() string {
 		buf = buf[:runtime.Stack(buf, true)]
 		left = nil
 		for _, g := range strings.Split(string(buf), "\n\n")[1:] { // the first is this one
-			if strings.Contains(g, "/sshclient.") || strings.Contains(g, "crypto/ssh.") {
+			if strings.Contains(g, "/sshclient.") || strings.Contains(g, "crypto/ssh.") || strings.Contains(g, "pkg/sftp.") {
 				left = append(left, g)
 			}
 		}
@@ -83,7 +83,11 @@ type router struct {
 	hostKeys []ssh.Signer                           // default: RSA
 	conn     func(net.Conn, <-chan struct{})        // instead of SSH; the channel closes when the test ends
 	channel  func(ssh.NewChannel) bool              // true: has been dealt with
+	mute     bool                                   // does not answer requests on the connection
 	exec     func(command string, s *serverSession) // default: prints the command
+
+	subsystem func(s *serverSession) // SFTP; nil: refused
+	deaf      bool                   // does not answer the request for a subsystem
 }
 
 type serverSession struct {
@@ -165,7 +169,13 @@ func (r *router) serve(conn net.Conn, done <-chan struct{}) {
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { ssh.DiscardRequests(requests) })
+	wg.Go(func() {
+		for req := range requests {
+			if req.WantReply && !r.mute {
+				_ = req.Reply(false, nil)
+			}
+		}
+	})
 	for nc := range channels {
 		if r.channel != nil && r.channel(nc) {
 			continue
@@ -180,11 +190,22 @@ func (r *router) serve(conn net.Conn, done <-chan struct{}) {
 
 func (r *router) session(s *serverSession, reqs <-chan *ssh.Request, wg *sync.WaitGroup) {
 	for req := range reqs {
-		ok := req.Type == "exec"
+		if req.Type == "subsystem" && r.deaf {
+			continue
+		}
+		sub := req.Type == "subsystem" && r.subsystem != nil
+		ok := req.Type == "exec" || sub
 		if req.WantReply {
 			_ = req.Reply(ok, nil)
 		}
 		if !ok {
+			continue
+		}
+		if sub {
+			wg.Go(func() {
+				r.subsystem(s)
+				_ = s.Close()
+			})
 			continue
 		}
 		var msg struct{ Command string }

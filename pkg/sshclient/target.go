@@ -1,6 +1,7 @@
 package sshclient
 
 import (
+	"context"
 	"errors"
 	"net"
 	"strconv"
@@ -60,6 +61,11 @@ type Target struct {
 	PrivateKey secret.Text     // PEM or OpenSSH format, without a passphrase
 	HostKey    *device.HostKey // nil: not known yet, any key is taken and Conn.HostKey tells which
 	Timeouts   Timeouts        // zero fields: DefaultTimeouts
+
+	// Dial, where set, makes the connection instead of TCP from this machine, as Jumps.Dialer does. It bounds its own
+	// waits and gives up when ctx ends, and its errors are passed on as they are. Closing what it gave must wake what
+	// waits on it.
+	Dial func(ctx context.Context, endpoint string) (net.Conn, error)
 
 	// Reserve, where set, is asked before an output buffer grows by delta bytes and told, with a negative delta, of the
 	// smaller buffer that it replaces. An error ends the command.
