@@ -38,7 +38,7 @@ func TestParse(t *testing.T) {
 		{line: ""},
 		{line: " ;; "},
 	} {
-		got, problem := parse(c.line, c.v6)
+		got, problem := parse(c.line, grammar{v6: c.v6})
 		if !reflect.DeepEqual(got, c.want) || problem != c.problem {
 			t.Errorf("parse(%q, v6=%v) = %+v, %q; want %+v, %q", c.line, c.v6, got, problem, c.want, c.problem)
 		}
@@ -52,8 +52,8 @@ func TestFaultNames(t *testing.T) {
 			t.Errorf("ParseFault(%q) = %v, %v", f, got, err)
 		}
 	}
-	if len(Faults()) != int(Slow) {
-		t.Errorf("%d faults have names, want %d", len(Faults()), Slow)
+	if len(Faults()) != int(SessionLimit) {
+		t.Errorf("%d faults have names, want %d", len(Faults()), SessionLimit)
 	}
 	if _, err := ParseFault("nonsense"); err == nil {
 		t.Error("ParseFault took nonsense")

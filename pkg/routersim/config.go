@@ -33,21 +33,23 @@ type word struct {
 	secret bool
 }
 
-// entry is one command of a menu, with the status comment that comes and goes above it.
+// entry is one command of a menu, with the status comments of which one may stand above it.
 type entry struct {
 	words  []word
-	status string
+	status []string // with line ends
 }
 
 type menu struct {
 	path    string
 	entries []entry
+	pages   []string // commands with line ends that come and go, below the entries
+	dynamic bool     // has pages only
 }
 
 // secrets are the parameters that are absent where the export hides sensitive values.
 var secrets = map[string]bool{
 	"password": true, "private-key": true, "secret": true, "authentication-password": true, "encryption-password": true,
-	"wpa2-pre-shared-key": true, "preshared-key": true,
+	"wpa2-pre-shared-key": true, "preshared-key": true, ".passphrase": true,
 }
 
 // builder collects menus in the order of the export.
@@ -82,10 +84,19 @@ func (b *builder) command(head string, pairs []string) {
 	m.entries = append(m.entries, e)
 }
 
-// status puts a status comment above the last command.
-func (b *builder) status(text string) {
+// status gives the last command its status comments.
+func (b *builder) status(texts ...string) {
 	m := &b.menus[len(b.menus)-1]
-	m.entries[len(m.entries)-1].status = text
+	e := &m.entries[len(m.entries)-1]
+	for _, text := range texts {
+		e.status = append(e.status, "# "+text+lineEnd)
+	}
+}
+
+// page adds the page of a dynamic PPP interface to the last menu.
+func (b *builder) page(name string) {
+	m := &b.menus[len(b.menus)-1]
+	m.pages = append(m.pages, "set "+name+" disabled=yes display-time=5s"+lineEnd)
 }
 
 // text draws n characters of alphabet.
@@ -119,17 +130,21 @@ func (b *builder) address() string {
 func configuration(p profile, changes int) []menu {
 	b := &builder{profile: p, rng: rand.New(rand.NewPCG(p.seed, 1))}
 	b.interfaces()
+	b.radio()
+	b.tunnels()
 	b.services()
 	b.addresses()
 	b.firewall(changes)
 	b.system(changes)
+	b.scripts()
+	b.tools()
 	b.fill()
 	return b.menus
 }
 
 // fill lengthens the address list, and the filter by every eighth entry, until the export has its size.
 func (b *builder) fill() {
-	have := len(render(b.menus, true).text)
+	have := len(render(b.menus, nominal).text)
 	rng := rand.New(rand.NewPCG(b.seed, 2))
 	extra := &builder{profile: b.profile, rng: rng, menus: []menu{{}}}
 	list, filter := b.find("/ip firewall address-list"), b.find("/ip firewall filter")

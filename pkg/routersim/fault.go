@@ -23,11 +23,20 @@ const (
 	ErrorText                   // an error text in place of the export
 	Huge                        // a whole export of 4 MB
 	Slow                        // a whole export that trickles
+	WindowCut                   // the first 64 KB of the export, half of a smaller one, then exit status 0 and a clean close
+	HiddenSecrets               // its user may not see secrets: every export lacks them
+	MarkerRefused               // takes no ";" after an export
+	Banned                      // its firewall has banned everyone: connections are accepted and closed
+	LoginBanner                 // the leftover of a login screen above every output
+	OldAlgorithms               // EraGroup1; with it the host key is an RSA key
+	NoCommonAlgorithm           // EraMD5
+	SessionLimit                // others have all its sessions: connections are accepted and closed
 )
 
 var faultNames = []string{
 	"none", "wrong-password", "host-key-changed", "refused", "silent-after-accept", "stall-mid-export", "cut-mid-export",
-	"interrupted", "error-exporting-timeout", "standing-gap", "error-text", "huge", "slow",
+	"interrupted", "error-exporting-timeout", "standing-gap", "error-text", "huge", "slow", "window-cut", "hidden-secrets",
+	"marker-refused", "banned", "login-banner", "old-algorithms", "no-common-algorithm", "session-limit",
 }
 
 // Faults lists every fault but NoFault.
@@ -69,10 +78,9 @@ func spoil(export string, f Fault) (text string, goOn bool) {
 	half := len(export) / 2
 	switch f {
 	case CutMidExport:
-		for export[half-1] == '\n' { // the cut falls where the window is full, hardly ever at a line's end
-			half++
-		}
-		return export[:half], false
+		return midLine(export, half), false
+	case WindowCut:
+		return midLine(export, min(half, windowCutFault)), false
 	case StallMidExport:
 		return export[:half], false
 	case Interrupted:
@@ -89,6 +97,23 @@ func spoil(export string, f Fault) (text string, goOn bool) {
 		return permissionLine, false
 	}
 	return export, true
+}
+
+// midLine is the beginning of s of about n bytes: a cut falls where the window is full, hardly ever at a line's end.
+func midLine(s string, n int) string {
+	for s[n-1] == '\n' {
+		n++
+	}
+	return s[:n]
+}
+
+// filed is the text of an export into a file, where the fault is one of the configuration and not of the session.
+func filed(export string, f Fault) string {
+	switch f {
+	case Interrupted, ErrorExportingTimeout, StandingGap:
+		export, _ = spoil(export, f)
+	}
+	return export
 }
 
 // nextLine is the offset of the first command line in s: cutting before it leaves no broken continuation.

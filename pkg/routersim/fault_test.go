@@ -47,6 +47,17 @@ func TestSpoiledExports(t *testing.T) {
 			return settled(out) == settled(good)+"#error exporting \"/system/routerboard/mode-button\"\r\n"+end
 		}},
 		{ErrorText, func(out, _ string) bool { return out == "not enough permissions (9)\r\n" }},
+		{WindowCut, func(out, good string) bool {
+			return len(out) > len(good)/3 && len(out) < len(good)*2/3 && !strings.HasSuffix(out, "\n")
+		}},
+		{HiddenSecrets, func(out, good string) bool {
+			return !strings.Contains(out, "pw-") && strings.HasSuffix(out, end) && len(out) > len(good)*2/3
+		}},
+		{MarkerRefused, func(out, _ string) bool { return out == "syntax error (line 1 column 23)\r\n" }},
+		{LoginBanner, func(out, good string) bool {
+			rest, ok := strings.CutPrefix(out, bannerFault)
+			return ok && settled(rest) == settled(good)+end
+		}},
 		{Huge, func(out, good string) bool { return settled(out) == settled(good)+end && len(out) > 4_000_000 }},
 	} {
 		t.Run(c.fault.String(), func(t *testing.T) {
@@ -63,6 +74,18 @@ func TestSpoiledExports(t *testing.T) {
 				t.Error("the fault outlives itself")
 			}
 		})
+	}
+}
+
+// TestWindowCutOfLargeExports cuts where a window of 64 KB is full.
+func TestWindowCutOfLargeExports(t *testing.T) {
+	t.Parallel()
+	r := start(t, Options{Versions: []string{"7.15.3"}, Size: 300_000}).Routers()[0]
+	if err := r.SetFault(WindowCut); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(run(t, r, marked(r))); n < windowCutFault || n > windowCutFault+10 {
+		t.Errorf("%d bytes", n)
 	}
 }
 

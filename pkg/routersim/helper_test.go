@@ -94,12 +94,13 @@ func whole(r *Router) string {
 
 func marked(r *Router) string { return whole(r) + `; :put "` + marker + `"` }
 
-// settled takes out what may differ between two runs: the date and the status comments.
+// settled takes out what may differ between two runs: the date, the status comments and the pages of the display.
 func settled(export string) string {
 	var out strings.Builder
 	for i, line := range strings.SplitAfter(export, "\r\n") {
 		status := strings.HasPrefix(line, "# ") && i > 0 && !strings.Contains(line, " = ")
-		if i > 0 && !status {
+		page := strings.HasPrefix(line, "set <") || strings.HasPrefix(line, `set "<`) || line == "/lcd interface pages\r\n"
+		if i > 0 && !status && !page {
 			out.WriteString(line)
 		}
 	}

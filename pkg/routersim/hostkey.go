@@ -5,7 +5,9 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"math/rand/v2"
 
@@ -14,29 +16,58 @@ import (
 
 const rsaBits = 2048
 
-// hostKey derives a router's host key number generation: the same profile has the same keys in every process. An RSA key
+// dsaType is the type of a DSA host key, which the SSH library has no longer.
+const dsaType = "ssh-dss"
+
+// hostKey derives a router's host key number generation: the same seed has the same keys in every process. An RSA key
 // takes some tenths of a second to find.
-func hostKey(p profile, generation int) ssh.Signer {
-	var seed [32]byte
-	material := binary.BigEndian.AppendUint64([]byte("host key "), p.seed)
-	seed = sha256.Sum256(binary.BigEndian.AppendUint64(material, uint64(generation)))
-	if !p.before710() {
-		s, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed[:]))
-		if err != nil {
-			panic(err) // every ed25519 key makes a signer
-		}
+func hostKey(seed uint64, generation int, keyType string) ssh.Signer {
+	material := binary.BigEndian.AppendUint64([]byte("host key "), seed)
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(material, uint64(generation)))
+	var key any = ed25519.NewKeyFromSeed(sum[:])
+	switch keyType {
+	case dsaType:
+		return dsaSigner{sum}
+	case ssh.KeyAlgoRSA:
+		key = rsaKey(rand.NewChaCha8(sum))
+	}
+	s, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		panic(err) // every valid key makes a signer
+	}
+	return s
+}
+
+// limited is the key with the algorithms of the era, where there is a choice.
+func limited(s ssh.Signer, e Era) ssh.Signer {
+	if s.PublicKey().Type() != ssh.KeyAlgoRSA {
 		return s
 	}
-	s, err := ssh.NewSignerFromKey(rsaKey(rand.NewChaCha8(seed)))
+	l, err := ssh.NewSignerWithAlgorithms(s.(ssh.AlgorithmSigner), e.hostKeyAlgorithms())
 	if err != nil {
-		panic(err) // every valid RSA key makes a signer
+		panic(err) // all are algorithms of an RSA key
 	}
-	limited, err := ssh.NewSignerWithAlgorithms(s.(ssh.AlgorithmSigner), []string{ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSA})
-	if err != nil {
-		panic(err) // both are algorithms of an RSA key
-	}
-	return limited
+	return l
 }
+
+// dsaSigner names itself a DSA key and is none: a client of today gives up before it would have to sign.
+type dsaSigner struct{ seed [sha256.Size]byte }
+
+func (s dsaSigner) PublicKey() ssh.PublicKey { return dsaKey(s) }
+
+func (s dsaSigner) Sign(io.Reader, []byte) (*ssh.Signature, error) { return nil, errNoDSA }
+
+type dsaKey struct{ seed [sha256.Size]byte }
+
+var errNoDSA = errors.New("DSA is not simulated further than its name")
+
+func (k dsaKey) Type() string { return dsaType }
+
+func (k dsaKey) Marshal() []byte {
+	return ssh.Marshal(struct{ Type, Seed string }{dsaType, string(k.seed[:])})
+}
+
+func (k dsaKey) Verify([]byte, *ssh.Signature) error { return errNoDSA }
 
 // rsaKey finds a key in a stream of numbers. rsa.GenerateKey draws its own randomness, so no seed could steer it.
 func rsaKey(stream *rand.ChaCha8) *rsa.PrivateKey {

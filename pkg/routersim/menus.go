@@ -17,7 +17,7 @@ func (b *builder) interfaces() {
 	} else {
 		b.set("[ find default-name=ether1 ]", "comment", "uplink to "+b.site+" \"core\"")
 		b.set("[ find default-name=ether5 ]", "poe-out", "forced-on")
-		b.status("# poe-out status: short_circuit")
+		b.status("poe-out status: short_circuit", "poe-out status: voltage_on_poe-in", "poe-out status: overload")
 	}
 	if !b.v6() {
 		b.menu("/interface wireguard")
@@ -29,7 +29,7 @@ func (b *builder) interfaces() {
 		b.menu("/interface pppoe-client")
 		b.add("add-default-route", "yes", "disabled", "no", "interface", "ether1", "name", "pppoe-out1", "password",
 			b.password(), "use-peer-dns", "yes", "user", b.id+"@isp.example")
-		b.status("# ether1 not ready")
+		b.status("ether1 not ready")
 	}
 	b.menu("/interface list")
 	b.add("comment", "defconf", "name", "WAN")
@@ -50,6 +50,7 @@ func (b *builder) services() {
 	} else {
 		b.add("address-pool", "default-dhcp", "interface", "bridge", "lease-time", "10m", "name", "defconf")
 	}
+	b.status("address pool error: pool not found: default-dhcp (4)")
 	b.menu("/port")
 	b.set("0", "name", "serial0")
 	b.menu("/snmp community")
@@ -66,7 +67,7 @@ func (b *builder) services() {
 			b.add("bridge", "bridge", "comment", "defconf", "interface", port)
 		}
 	}
-	b.status("# ether5 not ready")
+	b.status("ether5 not ready", "lte1 not ready", "wifi4 not ready")
 	b.menu("/ip neighbor discovery-settings")
 	b.set("", "discover-interface-list", "LAN")
 	b.menu("/interface list member")
@@ -90,7 +91,7 @@ func (b *builder) addresses() {
 	} else {
 		b.add("comment", "defconf", "interface", "ether1")
 	}
-	b.status("# DHCP client can not run on slave or passthrough interface!")
+	b.status("DHCP client can not run on slave or passthrough interface!")
 	b.menu("/ip dhcp-server network")
 	b.add("address", b.lan()+".0/24", "comment", "defconf", "dns-server", b.lan()+".1", "gateway", b.lan()+".1")
 	b.menu("/ip dns")
@@ -115,13 +116,17 @@ func (b *builder) firewall(changes int) {
 	b.add("action", "drop", "chain", "forward", "comment",
 		"no guests at night: asked for by \"facility\" on the phone, costs $0 and saves the help desk a call, ok?",
 		"src-address", fmt.Sprintf("172.20.%d.0/24", b.n%250), "time", "22h-6h,sun,mon,tue,wed,thu,fri,sat")
-	b.status("# inactive time")
+	b.status("inactive time")
+	b.add("action", "accept", "chain", "forward", "comment", "## backups ## #1 of 2 # not a comment of ours ## "+
+		"the window is tight, see ticket #4711 ######################################## ##", "dst-address", b.lan()+".30",
+		"time", "1h-5h,mon,tue,wed,thu,fri")
+	b.status("inactive time")
 	b.menu("/ip firewall nat")
 	b.add("action", "masquerade", "chain", "srcnat", "comment", "defconf: masquerade", "ipsec-policy", "out,none",
 		"out-interface-list", "WAN")
 	b.add("action", "dst-nat", "chain", "dstnat", "dst-port", "8443", "in-interface", "ether1", "protocol", "tcp",
 		"to-addresses", b.lan()+".20", "to-ports", "443")
-	b.status("# in/out-interface matcher not possible when interface (ether1) is slave - use master instead (bridge)")
+	b.status("in/out-interface matcher not possible when interface (ether1) is slave - use master instead (bridge)")
 }
 
 func (b *builder) system(changes int) {
@@ -148,23 +153,9 @@ func (b *builder) system(changes int) {
 	b.set("", "time-zone-name", "Europe/Riga")
 	b.menu("/system identity")
 	b.set("", "name", b.identity())
-	if !b.v6() {
-		b.menu("/system note")
-		b.set("", "show-at-login", "no")
+	if b.model != "" {
+		b.menu("/system routerboard settings")
+		b.set("", "auto-upgrade", "yes")
+		b.status("Firmware upgraded successfully, please reboot for changes to take effect!")
 	}
-	start := "2024-02-01"
-	if b.before710() {
-		start = "feb/01/2024"
-	}
-	b.menu("/system scheduler")
-	b.add("interval", "1d", "name", "nightly", "on-event", "/system script run check-uplink", "policy",
-		"ftp,reboot,read,write,policy,test,password,sniff,sensitive,romon", "start-date", start, "start-time", "03:30:00")
-	b.menu("/system script")
-	b.add("dont-require-permissions", "no", "name", "check-uplink", "owner", "admin", "policy", "read,write,test", "source",
-		"# asks the gateway whether it is there\r\n:local gw \""+b.lan()+".254\";\r\n"+
-			":if ([/ping $gw count=3] = 0) do={\r\n  :log warning \"uplink of "+b.identity()+" is gone, who pulled the cable?\";\r\n}\r\n")
-	b.menu("/tool mac-server")
-	b.set("", "allowed-interface-list", "LAN")
-	b.menu("/tool mac-server mac-winbox")
-	b.set("", "allowed-interface-list", "LAN")
 }

@@ -7,65 +7,83 @@ import (
 	"time"
 )
 
-// body is a rendered configuration without its header. Between runs only the status comments come and go.
+// body is a rendered configuration without its header. Between runs only what stands in the slots comes and goes.
 type body struct {
 	text  string
 	slots []slot
 }
 
-// slot is a place where a status comment may stand.
+// slot is a place where one of several volatile lines may stand.
 type slot struct {
-	at   int // offset in text
-	line string
+	at    int      // offset in text
+	texts []string // each of whole lines
 }
 
-// render prints the menus, with the secrets or without them.
-func render(menus []menu, show bool) body {
+// render prints the menus.
+func render(menus []menu, v view) body {
 	var b strings.Builder
 	var out body
 	for _, m := range menus {
+		if m.dynamic { // the menu's line comes and goes with what it has
+			out.slots = append(out.slots, slot{at: b.Len(), texts: []string{m.path + lineEnd + strings.Join(m.pages, "")}})
+			continue
+		}
 		b.WriteString(m.path + lineEnd)
 		for i := range m.entries {
-			if s := m.entries[i].status; s != "" {
-				out.slots = append(out.slots, slot{at: b.Len(), line: s + lineEnd})
+			if s := m.entries[i].status; len(s) > 0 {
+				out.slots = append(out.slots, slot{at: b.Len(), texts: s})
 			}
-			m.entries[i].render(&b, show)
+			m.entries[i].render(&b, v)
+		}
+		for _, page := range m.pages {
+			out.slots = append(out.slots, slot{at: b.Len(), texts: []string{page}})
 		}
 	}
 	out.text = b.String()
 	return out
 }
 
-func (e *entry) render(b *strings.Builder, show bool) {
+func (e *entry) render(b *strings.Builder, v view) {
 	words := make([]string, 0, len(e.words))
 	for _, w := range e.words {
-		if show || !w.secret {
+		if v.show || !w.secret {
 			words = append(words, w.text)
 		}
 	}
-	wrapCommand(b, words)
+	wrapCommand(b, words, v.width)
 }
+
+// nominal is the view in which an export's size is counted.
+var nominal = view{show: true, width: WidthDefault}
 
 func renderedLen(e *entry) int {
 	var b strings.Builder
-	e.render(&b, true)
+	e.render(&b, nominal)
 	return b.Len()
 }
 
-// flicker is the body as run number run prints it. Two runs in a row differ: the first comment shows in every second one.
-func (t body) flicker(run uint64) string {
+// flicker is the body as run number run prints it. With FlickerRandom two runs in a row differ: something stands in the
+// first slot in every second one.
+func (t body) flicker(run uint64, f Flicker) string {
+	if f == FlickerNone {
+		return t.text
+	}
 	rng := rand.New(rand.NewPCG(run, 3))
 	var b strings.Builder
-	b.Grow(len(t.text) + 512)
+	b.Grow(len(t.text) + 1024)
 	from := 0
 	for i, s := range t.slots {
-		shown := rng.IntN(2) == 1
+		b.WriteString(t.text[from:s.at])
+		from = s.at
+		shown, n := rng.IntN(2) == 1, rng.IntN(len(s.texts))
 		if i == 0 {
 			shown = run%2 == 1
 		}
-		if shown {
-			b.WriteString(t.text[from:s.at] + s.line)
-			from = s.at
+		switch {
+		case f == FlickerAll:
+			b.WriteString(strings.Join(s.texts, ""))
+		case shown:
+			b.WriteString(s.texts[n])
 		}
 	}
 	b.WriteString(t.text[from:])

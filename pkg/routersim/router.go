@@ -1,10 +1,7 @@
 package routersim
 
 import (
-	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"sync"
 	"time"
 
@@ -27,23 +24,34 @@ type Router struct {
 	listener  *listener
 	retired   bool
 
+	flash flash
+	door  door
+
 	mu         sync.Mutex
 	port       int
 	down       bool
-	fault      Fault
-	delay      time.Duration
+	habits     habits
 	password   secret.Text
 	keys       []ssh.PublicKey
-	strong     bool
 	changes    int
-	runs       uint64        // exports printed
-	bodies     map[bool]body // of the current configuration, by whether secrets show
-	generation int           // of the host key
-	signer     ssh.Signer    // nil until it is needed
+	runs       uint64                // exports printed
+	bodies     map[view]body         // of the current configuration
+	generation int                   // of the host keys
+	signers    map[string]ssh.Signer // of the generation, by type, as far as they were needed
 }
 
+// view is a way to print one configuration.
+type view struct {
+	show  bool // the secrets
+	width int
+}
+
+// bodiesMax bounds the views that are kept.
+const bodiesMax = 6
+
 func newRouter(f *Fleet, o Options, p profile) *Router {
-	return &Router{fleet: f, profile: p, username: o.Username, password: o.Password, address: o.Listen}
+	h := habits{width: WidthDefault, policies: []string{PolicySSH, PolicyRead, PolicySensitive}}
+	return &Router{fleet: f, profile: p, username: o.Username, password: o.Password, address: o.Listen, habits: h}
 }
 
 // ID is the device id.
@@ -66,15 +74,23 @@ func (r *Router) Version() string { return r.profile.version }
 func (r *Router) Identity() string { return r.profile.identity() }
 
 // HostKeyFingerprint is the SHA256 fingerprint of the current host key, as OpenSSH prints it.
-func (r *Router) HostKeyFingerprint() string { return ssh.FingerprintSHA256(r.hostKey().PublicKey()) }
+func (r *Router) HostKeyFingerprint() string {
+	return ssh.FingerprintSHA256(r.hostKey(r.now().era).PublicKey())
+}
 
-func (r *Router) hostKey() ssh.Signer {
+func (r *Router) hostKey(e Era) ssh.Signer {
+	keyType := e.keyType(r.profile)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.signer == nil {
-		r.signer = hostKey(r.profile, r.generation)
+	s, ok := r.signers[keyType]
+	if !ok {
+		s = hostKey(r.profile.seed, r.generation, keyType)
+		if r.signers == nil {
+			r.signers = map[string]ssh.Signer{}
+		}
+		r.signers[keyType] = s
 	}
-	return r.signer
+	return limited(s, e)
 }
 
 // RotateHostKey gives the router another host key, also derived from the seed. A restarted fleet has the first one again.
@@ -82,7 +98,7 @@ func (r *Router) RotateHostKey() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.generation++
-	r.signer = nil
+	r.signers = nil
 }
 
 // SetFault orders a fault, or NoFault. Only Refused and its end can fail, as SetDown can.
@@ -91,10 +107,10 @@ func (r *Router) SetFault(f Fault) error {
 		r.RotateHostKey()
 	}
 	r.mu.Lock()
-	if (f == Huge) != (r.fault == Huge) {
+	if (f == Huge) != (r.habits.fault == Huge) {
 		r.bodies = nil
 	}
-	r.fault = f
+	r.habits.fault = f
 	r.mu.Unlock()
 	return r.listen()
 }
@@ -103,7 +119,7 @@ func (r *Router) SetFault(f Fault) error {
 func (r *Router) Fault() Fault {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.fault
+	return r.habits.fault
 }
 
 // SetDown closes the listener or opens it again on the same port; open connections go on. Opening fails where another
@@ -113,13 +129,6 @@ func (r *Router) SetDown(down bool) error {
 	r.down = down
 	r.mu.Unlock()
 	return r.listen()
-}
-
-// SetDelay makes the router wait before the first byte of every answer to a command.
-func (r *Router) SetDelay(beforeFirstByte time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.delay = beforeFirstByte
 }
 
 // SetPassword changes the user's password; an empty one refuses every password.
@@ -142,14 +151,6 @@ func (r *Router) AuthorizeKey(line string) error {
 	return nil
 }
 
-// SetStrongCrypto leaves only the algorithms of strong-crypto=yes: diffie-hellman-group-exchange-sha256, aes192-ctr and
-// aes256-ctr, hmac-sha2-256.
-func (r *Router) SetStrongCrypto(on bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.strong = on
-}
-
 // Change makes one small change of the configuration: the next one in a fixed order.
 func (r *Router) Change() { r.change(1) }
 
@@ -167,90 +168,42 @@ func (r *Router) change(by int) {
 var exportedAt = time.Date(2026, 9, 25, 10, 10, 52, 0, time.UTC)
 
 // Export is the whole current export with its secrets, as it stands on the wire, but for what comes and goes: its date is
-// always 2026-09-25 10:10:52 and no status comment shows. Faults other than Huge do not show in it.
-func (r *Router) Export() string {
+// always 2026-09-25 10:10:52 and no volatile line shows. Faults other than Huge do not show in it, nor do policies.
+func (r *Router) Export() string { return r.export(true, r.now().width) }
+
+// ExportAt is Export wrapped at so many columns, as SetWidth takes them.
+func (r *Router) ExportAt(columns int) string { return r.export(true, clampWidth(columns)) }
+
+// ExportHidden is Export without the secrets.
+func (r *Router) ExportHidden() string { return r.export(false, r.now().width) }
+
+func (r *Router) export(show bool, width int) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.profile.header(exportedAt) + r.body(true).text
+	return r.profile.header(exportedAt) + r.body(view{show, width}).text
 }
 
 // print is the export of one run.
-func (r *Router) print(show bool, now time.Time) string {
+func (r *Router) print(v view, f Flicker, now time.Time) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.runs++
-	return r.profile.header(now) + r.body(show).flicker(r.runs)
+	return r.profile.header(now) + r.body(v).flicker(r.runs, f)
 }
 
-// body renders the configuration once per change; r.mu is held.
-func (r *Router) body(show bool) body {
-	if b, ok := r.bodies[show]; ok {
+// body renders the configuration once per change and view; r.mu is held.
+func (r *Router) body(v view) body {
+	if b, ok := r.bodies[v]; ok {
 		return b
 	}
 	p := r.profile
-	if r.fault == Huge {
+	if r.habits.fault == Huge {
 		p.size = hugeSize
 	}
-	if r.bodies == nil {
-		r.bodies = make(map[bool]body, 2)
+	if r.bodies == nil || len(r.bodies) >= bodiesMax {
+		r.bodies = make(map[view]body, 2)
 	}
-	b := render(configuration(p, r.changes), show)
-	r.bodies[show] = b
+	b := render(configuration(p, r.changes), v)
+	r.bodies[v] = b
 	return b
-}
-
-// listener is an open TCP port and its accept loop.
-type listener struct {
-	net.Listener
-	done chan struct{} // closed when the accept loop has ended
-}
-
-// listen brings the listener into the state that down and fault ask for.
-func (r *Router) listen() error {
-	r.listening.Lock()
-	defer r.listening.Unlock()
-	r.mu.Lock()
-	want, port := !r.down && r.fault != Refused, r.port
-	r.mu.Unlock()
-	switch {
-	case r.retired && want:
-		return fmt.Errorf("listen as %s: %w", r.ID(), errClosed)
-	case want == (r.listener != nil):
-		return nil
-	case !want:
-		return r.unlisten()
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(r.address, strconv.Itoa(port)))
-	if err != nil {
-		return fmt.Errorf("listen as %s: %w", r.ID(), err)
-	}
-	r.mu.Lock()
-	r.port = l.Addr().(*net.TCPAddr).Port
-	r.mu.Unlock()
-	r.listener = &listener{Listener: l, done: make(chan struct{})}
-	own := r.listener
-	r.fleet.running.Go(func() { r.accept(own) })
-	return nil
-}
-
-// unlisten closes the listener and waits for its accept loop; r.listening is held.
-func (r *Router) unlisten() error {
-	if r.listener == nil {
-		return nil
-	}
-	err := r.listener.Close()
-	<-r.listener.done
-	r.listener = nil
-	if err != nil && !errors.Is(err, net.ErrClosed) { // the end of the fleet's context closes it too
-		return fmt.Errorf("close listener of %s: %w", r.ID(), err)
-	}
-	return nil
-}
-
-// retire closes the listener for good.
-func (r *Router) retire() error {
-	r.listening.Lock()
-	defer r.listening.Unlock()
-	r.retired = true
-	return r.unlisten()
 }

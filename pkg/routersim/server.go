@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -15,7 +16,8 @@ import (
 const (
 	sessionTimeout = 10 * time.Minute // of one connection, whatever it does
 	acceptDelay    = 20 * time.Millisecond
-	loginTriesMax  = 3 // RouterOS closes after these
+	channelsMax    = 200 // open at once on one connection
+	loginTriesMax  = 3   // RouterOS closes after these
 	banner         = "SSH-2.0-ROSSSH"
 )
 
@@ -47,44 +49,80 @@ func (r *Router) serve(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(r.fleet.ctx, func() { _ = conn.Close() })
 	defer stop()
+	h := r.now()
+	if r.door.banned(ipOf(conn.RemoteAddr()), time.Now()) || h.banned {
+		r.fleet.log.update(func() { s.Banned = true })
+		return
+	}
+	if !r.door.enter(h.maxSessions) {
+		return
+	}
+	defer r.door.leave()
 	if err := conn.SetDeadline(time.Now().Add(sessionTimeout)); err != nil {
 		return // the client has gone
 	}
-	if r.Fault() == SilentAfterAccept {
+	if h.fault == SilentAfterAccept {
 		_, _ = io.Copy(io.Discard, conn) // until the client leaves
 		return
 	}
+	if h.era == EraMD5 {
+		conn = &md5Conn{Conn: conn}
+	}
 	login := func(result string) { r.fleet.log.update(func() { s.Login = result }) }
-	sc, channels, requests, err := ssh.NewServerConn(conn, r.serverConfig(login))
+	sc, channels, requests, err := ssh.NewServerConn(conn, r.serverConfig(h, login))
 	if err != nil {
 		return // no common algorithm, a refused login or a client that left: the session log has it
 	}
 	defer func() { _ = sc.Close() }()
 	login(LoginOK)
-	discarded := make(chan struct{})
-	go func() {
-		defer close(discarded)
-		ssh.DiscardRequests(requests)
-	}()
+	var parts sync.WaitGroup
+	parts.Go(func() { ssh.DiscardRequests(requests) })
+	r.channels(channels, s)
+	parts.Wait()
+}
+
+// channels serves the channels of one connection, all at once, and returns when it has closed.
+func (r *Router) channels(channels <-chan ssh.NewChannel, s *Session) {
+	ctx, cancel := context.WithCancel(r.fleet.ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	room := make(chan struct{}, channelsMax)
 	for c := range channels {
-		r.channel(c, s)
+		serve := func() { r.session(c, s) }
+		switch c.ChannelType() {
+		case "session":
+		case "direct-tcpip":
+			serve = func() { r.forward(ctx, c, s) }
+		default:
+			_ = c.Reject(ssh.UnknownChannelType, "only sessions") // fails only when the client has gone
+			continue
+		}
+		select {
+		case room <- struct{}{}:
+			running.Go(func() {
+				defer func() { <-room }()
+				serve()
+			})
+		default:
+			_ = c.Reject(ssh.ResourceShortage, "too many channels")
+		}
 	}
-	<-discarded
 }
 
 // serverConfig is what the router offers and whom it lets in, as it stands now.
-func (r *Router) serverConfig(login func(string)) *ssh.ServerConfig {
-	signer := r.hostKey()
+func (r *Router) serverConfig(h habits, login func(string)) *ssh.ServerConfig {
+	signer := r.hostKey(h.era)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := &ssh.ServerConfig{
-		Config:                  algorithms(r.profile, r.strong),
+		Config:                  h.era.algorithms(r.profile),
 		ServerVersion:           banner,
 		MaxAuthTries:            loginTriesMax,
-		PublicKeyAuthAlgorithms: userKeys(r.profile),
+		PublicKeyAuthAlgorithms: h.era.userKeys(r.profile),
 	}
 	c.AddHostKey(signer)
-	fault, username, password, keys := r.fault, r.username, r.password.Reveal(), r.keys
+	fault, username, password, keys := h.fault, r.username, r.password.Reveal(), r.keys
 	refuse := errors.New("refused")
 	c.PasswordCallback = func(m ssh.ConnMetadata, given []byte) (*ssh.Permissions, error) {
 		same := subtle.ConstantTimeCompare(given, []byte(password)) == 1
@@ -104,36 +142,4 @@ func (r *Router) serverConfig(login func(string)) *ssh.ServerConfig {
 		return nil, refuse
 	}
 	return c
-}
-
-// algorithms is what the release offers.
-func algorithms(p profile, strong bool) ssh.Config {
-	switch {
-	case strong:
-		return ssh.Config{
-			KeyExchanges: []string{ssh.KeyExchangeDHGEXSHA256},
-			Ciphers:      []string{ssh.CipherAES192CTR, ssh.CipherAES256CTR},
-			MACs:         []string{ssh.HMACSHA256},
-		}
-	case p.v6():
-		return ssh.Config{
-			KeyExchanges: []string{ssh.KeyExchangeDHGEXSHA256, ssh.InsecureKeyExchangeDH14SHA1},
-			Ciphers:      []string{ssh.CipherAES128CTR, ssh.CipherAES192CTR, ssh.CipherAES256CTR},
-			MACs:         []string{ssh.HMACSHA1},
-		}
-	}
-	return ssh.Config{
-		KeyExchanges: []string{ssh.KeyExchangeCurve25519, ssh.KeyExchangeDH14SHA256, ssh.KeyExchangeDHGEXSHA256, ssh.InsecureKeyExchangeDH14SHA1},
-		Ciphers:      []string{ssh.CipherAES128CTR, ssh.CipherAES192CTR, ssh.CipherAES256CTR},
-		MACs:         []string{ssh.HMACSHA256, ssh.HMACSHA1},
-	}
-}
-
-// userKeys is which public keys may log in: ed25519 only from 7.12.
-func userKeys(p profile) []string {
-	rsa := []string{ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSA}
-	if p.before710() {
-		return rsa
-	}
-	return append(rsa, ssh.KeyAlgoED25519)
 }

@@ -24,9 +24,12 @@ type Session struct {
 	From    time.Time
 	To      time.Time // zero while it is open
 	Login   string    // LoginOK, LoginRefused or LoginNone
-	Bytes   int64     // of export text sent
+	Bytes   int64     // of export text sent, also as a file
 	Command string    // the last exec line
 	Open    bool
+
+	Banned    bool // the firewall closed it
+	Forwarded int  // direct-tcpip channels that were opened
 }
 
 // sessionLog keeps the sessions in the order in which they began.

@@ -5,23 +5,35 @@ import (
 	"strings"
 )
 
-// RouterOS prints an export at most 79 columns wide where it has no terminal, whatever the client asks for.
+// The columns at which exports wrap, the backslash included.
 const (
-	wrapWidth  = 79            // with the backslash
-	unitRoom   = wrapWidth - 2 // without the space and the backslash that may follow
+	WidthDefault = 79 // where there is no terminal, whatever the client asks for
+	WidthMin     = 20
+)
+
+const (
 	wrapIndent = "    "
 	lineEnd    = "\r\n"
+	bareMax    = 73 // longer values are quoted, whatever the width
 )
+
+func clampWidth(columns int) int {
+	if columns <= 0 {
+		return 0
+	}
+	return max(columns, WidthMin)
+}
 
 // wrapper writes one command over as many physical lines as it needs.
 type wrapper struct {
-	b   *strings.Builder
-	col int
+	b     *strings.Builder
+	width int // 0: no wrap
+	col   int
 }
 
 // wrapCommand writes the words of one command, each plain or name=value with the value already quoted, and ends the line.
-func wrapCommand(b *strings.Builder, words []string) {
-	w := wrapper{b: b}
+func wrapCommand(b *strings.Builder, words []string, width int) {
+	w := wrapper{b: b, width: width}
 	for i, word := range words {
 		last := i == len(words)-1
 		name, value, pair := strings.Cut(word, "=")
@@ -35,9 +47,12 @@ func wrapCommand(b *strings.Builder, words []string) {
 	b.WriteString(lineEnd)
 }
 
+// room is the width without the space and the backslash that may follow a word.
+func (w *wrapper) room() int { return w.width - len(` \`) }
+
 // unit writes text that is never split. The space that follows it comes on top of the room, as RouterOS breaks after a space.
 func (w *wrapper) unit(text string, last bool) {
-	if w.col > 0 && w.col+len(text) > unitRoom {
+	if w.width > 0 && w.col > 0 && w.col+len(text) > w.room() {
 		w.breakLine()
 	}
 	w.write(text)
@@ -48,8 +63,8 @@ func (w *wrapper) unit(text string, last bool) {
 
 // value writes a value. A quoted one that no line can hold starts where it stands and is cut mid word.
 func (w *wrapper) value(text string, last bool) {
-	fits := len(wrapIndent)+len(text) <= unitRoom && !strings.Contains(text, `\n`)
-	if fits || !strings.HasPrefix(text, `"`) {
+	fits := len(wrapIndent)+len(text) <= w.room() && !strings.Contains(text, `\n`)
+	if w.width == 0 || fits || !strings.HasPrefix(text, `"`) {
 		w.unit(text, last)
 		return
 	}
@@ -57,7 +72,7 @@ func (w *wrapper) value(text string, last bool) {
 	for len(body) > 0 {
 		a := atom(body)
 		body = body[len(a):]
-		if a == `\n` || w.col+len(a) > wrapWidth-1 {
+		if a == `\n` || w.col+len(a) > w.width-1 {
 			w.breakLine()
 			if a == " " {
 				a = `\_` // or it would be lost among the indent
@@ -93,7 +108,7 @@ func isHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' }
 
 // quote writes a value as an export prints it: bare where it can be, else in quotes with escapes.
 func quote(v string, v6 bool) string {
-	if v != "" && len(v) <= unitRoom-len(wrapIndent) && !strings.ContainsFunc(v, needsQuote) {
+	if v != "" && len(v) <= bareMax && !strings.ContainsFunc(v, needsQuote) {
 		return v
 	}
 	var b strings.Builder

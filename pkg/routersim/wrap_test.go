@@ -63,7 +63,7 @@ func TestWrapMatchesRealExports(t *testing.T) {
 			want := strings.ReplaceAll(line, "\x00", "\\\n    ") + "\n"
 			joined := strings.ReplaceAll(strings.ReplaceAll(line, "\x00\\_", " "), "\x00", "")
 			var sb strings.Builder
-			wrapCommand(&sb, words(joined))
+			wrapCommand(&sb, words(joined), WidthDefault)
 			got := strings.ReplaceAll(sb.String(), "\r\n", "\n")
 			total++
 			if got != want {
@@ -103,7 +103,7 @@ func TestQuote(t *testing.T) {
 func TestWrapSpaceAtBreak(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	wrapCommand(&b, []string{"add", `comment="` + strings.Repeat("x", 65) + ` ` + strings.Repeat("y", 20) + `"`})
+	wrapCommand(&b, []string{"add", `comment="` + strings.Repeat("x", 65) + ` ` + strings.Repeat("y", 20) + `"`}, WidthDefault)
 	want := "add comment=\"" + strings.Repeat("x", 65) + "\\\r\n    \\_" + strings.Repeat("y", 20) + "\"\r\n"
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
