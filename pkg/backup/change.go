@@ -34,4 +34,5 @@ type Change struct {
 	State   State
 	Site    device.Site
 	Request Request
+	HostKey device.HostKey // not watched, only listed
 }

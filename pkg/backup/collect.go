@@ -32,6 +32,9 @@ type Order struct {
 	WithoutSecrets bool
 
 	Jumps []Hop // the way to the device, as in Device.Jumps
+
+	// Cleanup says that the last attempt may have left a file on the router, where Device.LargeExport writes one.
+	Cleanup bool
 }
 
 // Hop is a jump host with what opens it.

@@ -26,10 +26,13 @@ const (
 	colCredential
 	colEnabled
 	colInterval
+	colProof
+	colLargeExport
+	colJump
 	columns
 )
 
-var columnNames = [columns]string{"id", "name", "address", "port", "site", "tenant", "platform", "credential", "enabled", "interval"}
+var columnNames = [columns]string{"id", "name", "address", "port", "site", "tenant", "platform", "credential", "enabled", "interval", "proof", "large_export", "jump"}
 
 // cell is the text of a field and its line; empty text is a field left out.
 type cell struct {
@@ -65,7 +68,6 @@ func resolve(entries []entry, p *problems) ([]device.Device, []int) {
 	devices := make([]device.Device, 0, len(entries))
 	lines := make([]int, 0, len(entries))
 	ids := make(map[string]int, len(entries))
-	endpoints := make(map[endpoint]int, len(entries))
 	for i := range entries {
 		e := &entries[i]
 		d := e.device(p)
@@ -74,23 +76,34 @@ func resolve(entries []entry, p *problems) ([]device.Device, []int) {
 		} else {
 			ids[d.ID] = i
 		}
-		at := endpoint{d.Site, canonical(d.Address), d.Port}
+		devices = append(devices, d)
+		lines = append(lines, e.get(colCredential).line)
+	}
+	jumps{entries, devices, ids, map[int]bool{}, p}.resolve()
+	checkEndpoints(entries, devices, p)
+	return devices, lines
+}
+
+// endpoint is what may stand once in the inventory. Behind another jump host the same address is another device.
+type endpoint struct {
+	site, jump, address string
+	port                int
+}
+
+func checkEndpoints(entries []entry, devices []device.Device, p *problems) {
+	endpoints := make(map[endpoint]int, len(devices))
+	for i, d := range devices {
+		at := endpoint{site: d.Site, address: canonical(d.Address), port: d.Port}
+		if n := len(d.Jumps); n > 0 {
+			at.jump = d.Jumps[n-1].ID
+		}
 		if first, twice := endpoints[at]; twice && d.Address != "" {
-			p.add(e.get(colAddress).line, "address", "%s of site %s is already device %q on line %d",
+			p.add(entries[i].get(colAddress).line, "address", "%s of site %s is already device %q on line %d",
 				d.Endpoint(), d.Site, devices[first].ID, entries[first].line)
 		} else {
 			endpoints[at] = i
 		}
-		devices = append(devices, d)
-		lines = append(lines, e.get(colCredential).line)
 	}
-	return devices, lines
-}
-
-// endpoint is what may stand once in the inventory.
-type endpoint struct {
-	site, address string
-	port          int
 }
 
 // canonical is one spelling of an address.
@@ -123,16 +136,20 @@ func (e *entry) device(p *problems) device.Device {
 	take(colCredential, &d.Credential)
 	d.Name = d.ID
 	take(colName, &d.Name)
-	var port, enabled, interval string
+	var port, enabled, interval, proof, large, jump string
 	take(colPort, &port)
 	take(colEnabled, &enabled)
 	take(colInterval, &interval)
+	take(colProof, &proof)
+	take(colLargeExport, &large)
+	take(colJump, &jump) // the way is found when all devices are known
 	if port != "" {
 		d.Port, _ = strconv.Atoi(port) // checked
 	}
 	if interval != "" {
 		d.Interval, _ = time.ParseDuration(interval) // checked
 	}
+	d.Proof, d.LargeExport = special(proof), special(large)
 	d.Enabled = enabled == "" || truth[strings.ToLower(enabled)]
 	if e.broken {
 		return d
@@ -146,6 +163,14 @@ func (e *entry) device(p *problems) device.Device {
 		p.add(e.line, "credential", "is missing: name one here, for the site or in defaults")
 	}
 	return d
+}
+
+// special is a choice as a device keeps it: the usual one is nothing.
+func special(text string) string {
+	if text == proofMarker || text == largeExportOff {
+		return ""
+	}
+	return text
 }
 
 // own says whether the device itself holds the cell; what stands in for it is checked where it stands.
@@ -181,6 +206,12 @@ func check(c column, text string) string {
 		if text != device.DefaultPlatform {
 			return strconv.Quote(text) + " is not supported: use " + device.DefaultPlatform
 		}
+	case colProof:
+		return oneOf(text, proofMarker, device.ProofTwice)
+	case colLargeExport:
+		return oneOf(text, largeExportOff, device.LargeExportSFTP)
+	case colJump:
+		return message(device.CheckID(text))
 	case colEnabled:
 		if _, ok := truth[strings.ToLower(text)]; !ok {
 			return strconv.Quote(text) + " is not true or false"
@@ -191,6 +222,19 @@ func check(c column, text string) string {
 		}
 	}
 	return ""
+}
+
+// The usual choices.
+const (
+	proofMarker    = "marker"
+	largeExportOff = "off"
+)
+
+func oneOf(text, usual, other string) string {
+	if text == usual || text == other {
+		return ""
+	}
+	return strconv.Quote(text) + ": use " + usual + " or " + other
 }
 
 func message(err error) string {

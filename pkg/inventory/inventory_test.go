@@ -93,7 +93,7 @@ func TestLoadReadsCSV(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	t.Parallel()
 	const head = "defaults: {credential: c}\ndevices:\n"
-	const columns = "id, name, address, port, site, tenant, platform, credential, enabled, interval"
+	const columns = "id, name, address, port, site, tenant, platform, credential, enabled, interval, proof, large_export, jump"
 	for name, c := range map[string]struct{ ext, text, want string }{
 		"empty":              {"yaml", "", "FILE: the file is empty"},
 		"not YAML":           {"yaml", "devices: [\n", "FILE:1: not YAML: did not find expected node content"},
@@ -117,7 +117,7 @@ func TestLoadRefuses(t *testing.T) {
 		"port 70000":         {"yaml", head + "  - {id: r1, address: h, port: 70000}\n", `FILE:3: port: "70000" is not a port: use 1 to 65535`},
 		"port 0":             {"csv", "id,address,credential,port\nr1,h,c,0\n", `FILE:2: port: "0" is not a port: use 1 to 65535`},
 		"default port":       {"yaml", "defaults: {credential: c, port: x}\ndevices: [{id: r1, address: h}]\n", `FILE:1: defaults.port: "x" is not a port: use 1 to 65535`},
-		"default id":         {"yaml", "defaults: {id: c}\ndevices: []\n", "FILE:1: defaults.id: unknown key: use port, site, tenant, platform, credential, interval"},
+		"default id":         {"yaml", "defaults: {id: c}\ndevices: []\n", "FILE:1: defaults.id: unknown key: use port, site, tenant, platform, credential, interval, proof, large_export, jump"},
 		"site":               {"yaml", head + "  - {id: r1, address: h, site: Ber}\n", `FILE:3: site: "Ber" is not a site name: use 1 to 40 of a-z 0-9 -`},
 		"site name":          {"yaml", "sites: {a.b: {}}\ndevices: []\n", `FILE:1: sites: "a.b" is not a site name: use 1 to 40 of a-z 0-9 -`},
 		"site's interval":    {"yaml", "sites: {ber: {interval: 1ms}}\ndevices: []\n", `FILE:1: sites.ber.interval: "1ms" is not a duration such as 90s or 6h, of at least 1s`},
@@ -201,43 +201,6 @@ func TestLoadRefusesWhatIsNoFile(t *testing.T) {
 	if _, err := read(big, "read inventory", 1000); err == nil || err.Error() != big+": read inventory: the file is over 1000 bytes" {
 		t.Errorf("error = %v", err)
 	}
-}
-
-func fuzzParse(f *testing.F, name string) {
-	f.Fuzz(func(t *testing.T, text []byte) {
-		p := &problems{file: name}
-		var entries []entry
-		if strings.HasSuffix(name, ".csv") {
-			entries = parseCSV(text, p)
-		} else {
-			entries = parseYAML(text, p)
-		}
-		devices, _ := resolve(entries, p)
-		if err := p.err(); err != nil {
-			for line := range strings.SplitSeq(err.Error(), "\n") {
-				if !strings.HasPrefix(line, name+":") && !strings.HasPrefix(line, "and ") {
-					t.Errorf("line without a place: %q in %q", line, err)
-				}
-			}
-			return
-		}
-		for _, d := range devices {
-			if device.CheckID(d.ID) != nil || device.CheckSite(d.Site) != nil || d.Address == "" || d.Credential == "" || d.Port < 1 || d.Port > 65535 {
-				t.Errorf("let through: %+v", d)
-			}
-		}
-	})
-}
-
-func FuzzYAML(f *testing.F) {
-	f.Add([]byte(goodYAML))
-	f.Add([]byte("devices: &a [*a, {<<: *a, ? [x] : y}]\nsites: {default: *a}\ndefaults: !!x [\n"))
-	fuzzParse(f, "f.yaml")
-}
-
-func FuzzCSV(f *testing.F) {
-	f.Add([]byte("id,address,credential\nr1,h,c\n\"r\n2\",\"\n\",c,\n"))
-	fuzzParse(f, "f.csv")
 }
 
 // large is an inventory of n devices in YAML.

@@ -16,9 +16,9 @@ import (
 
 // What may stand in the parts of a YAML inventory, apart from devices, which take every column.
 var (
-	defaultColumns = []column{colPort, colSite, colTenant, colPlatform, colCredential, colInterval}
-	siteColumns    = []column{colPort, colTenant, colCredential, colInterval}
-	deviceColumns  = []column{colID, colName, colAddress, colPort, colSite, colTenant, colPlatform, colCredential, colEnabled, colInterval}
+	defaultColumns = []column{colPort, colSite, colTenant, colPlatform, colCredential, colInterval, colProof, colLargeExport, colJump}
+	siteColumns    = []column{colPort, colTenant, colCredential, colInterval, colProof, colLargeExport, colJump}
+	deviceColumns  = []column{colID, colName, colAddress, colPort, colSite, colTenant, colPlatform, colCredential, colEnabled, colInterval, colProof, colLargeExport, colJump}
 )
 
 func parseYAML(b []byte, p *problems) []entry {

@@ -127,30 +127,3 @@ func (s *Store) States(ctx context.Context) (map[string]backup.State, error) {
 	err := s.list(ctx, backup.BucketState, func(c backup.Change) { out[c.Key] = c.State })
 	return out, err
 }
-
-// HostKey reads the host key on record.
-func (s *Store) HostKey(ctx context.Context, key string) (k device.HostKey, found bool, err error) {
-	revision, err := s.read(ctx, bucketHostKeys, key, &k)
-	return k, revision > 0, err
-}
-
-// TrustHostKey records the first host key of a device. When there is one already, it returns that one: the caller compares.
-func (s *Store) TrustHostKey(ctx context.Context, key string, k device.HostKey) (device.HostKey, error) {
-	_, err := s.swap(ctx, bucketHostKeys, key, k, 0)
-	if !errors.Is(err, backup.ErrConflict) {
-		return k, err
-	}
-	stored, found, rerr := s.HostKey(ctx, key)
-	if rerr != nil {
-		return device.HostKey{}, rerr
-	}
-	if !found { // forgotten between the two looks
-		return device.HostKey{}, err
-	}
-	return stored, nil
-}
-
-// ForgetHostKey takes the host key off the record, so that the next one is trusted on first use.
-func (s *Store) ForgetHostKey(ctx context.Context, key string) error {
-	return s.removeIfThere(ctx, bucketHostKeys, key)
-}

@@ -94,7 +94,7 @@ func TestMoveDeviceFinishesWhatWasCutOff(t *testing.T) {
 				}
 			}
 			all := must[[]device.Device](t)(s.Devices(ctx))
-			if len(all) != 1 || all[0] != moved {
+			if len(all) != 1 || !all[0].Equal(moved) {
 				t.Errorf("devices: %+v", all)
 			}
 			want := 7

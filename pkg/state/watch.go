@@ -42,16 +42,19 @@ func (s *Store) Watch(ctx context.Context, fn func(backup.Change) error, ready f
 
 // list gives fn every record of a bucket that is not deleted.
 func (s *Store) list(ctx context.Context, b backup.Bucket, fn func(backup.Change)) error {
-	step := "list " + string(b)
-	ctx, cancel := context.WithTimeoutCause(ctx, ListTimeout, fmt.Errorf("not read within %s", ListTimeout))
-	defer cancel()
-	done := errors.New("all read")
-	r := s.reader(b, func(c backup.Change) error {
+	return s.readAll(ctx, "list "+string(b), s.reader(b, func(c backup.Change) error {
 		if !c.Deleted {
 			fn(c)
 		}
 		return nil
-	})
+	}))
+}
+
+// readAll reads what a bucket holds now.
+func (s *Store) readAll(ctx context.Context, step string, r natsio.Reader) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, ListTimeout, fmt.Errorf("not read within %s", ListTimeout))
+	defer cancel()
+	done := errors.New("all read")
 	r.OnCaughtUp = func() error { return done }
 	switch err := s.conn.Read(ctx, r); {
 	case errors.Is(err, done):
@@ -94,6 +97,8 @@ func decode(c *backup.Change, data []byte) error {
 		return json.Unmarshal(data, &c.Site)
 	case backup.BucketRequests:
 		return json.Unmarshal(data, &c.Request)
+	case bucketHostKeys:
+		return json.Unmarshal(data, &c.HostKey)
 	}
 	return fmt.Errorf("bucket %s is not watched", c.Bucket)
 }

@@ -88,9 +88,11 @@ func TestPublishAndLast(t *testing.T) {
 	if _, seq, found, err := b.Last(natsiotest.Within(t), "berlin", "r:1"); found || seq != 0 || err != nil {
 		t.Fatalf("nothing there: %d, %v, %v", seq, found, err)
 	}
-	seq := b.publish(snap("a", 1), 0)
+	sent := snap("a", 1)
+	sent.Proof = "twice"
+	seq := b.publish(sent, 0)
 	got, last := b.last()
-	if last != seq || got.ConfigText != "a" || got.DeviceID != "r:1" {
+	if last != seq || got.ConfigText != "a" || got.DeviceID != "r:1" || got.Proof != "twice" {
 		t.Errorf("got %+v at %d, want the published one at %d", got, last, seq)
 	}
 	if raw, err := stream.OpenRaw(got); err != nil || string(raw) != "raw a" {

@@ -55,18 +55,23 @@ func OpenRaw(snap backup.Snapshot) ([]byte, error) {
 	if len(snap.RawZstd) == 0 {
 		return nil, errors.New("open raw text: the snapshot holds none")
 	}
+	return unpackRaw(snap.RawZstd, snap.ConfigText)
+}
+
+// unpackRaw is the inverse of packRaw.
+func unpackRaw(packed []byte, normal string) ([]byte, error) {
 	packing <- struct{}{}
 	defer func() { <-packing }()
 	opts := []zstd.DOption{
 		zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(RawMax), zstd.WithDecoderMaxWindow(windowMax),
 	}
-	if snap.ConfigText != "" {
-		opts = append(opts, zstd.WithDecoderDictRaw(0, []byte(snap.ConfigText)))
+	if normal != "" {
+		opts = append(opts, zstd.WithDecoderDictRaw(0, []byte(normal)))
 	}
 	dec, err := zstd.NewReader(nil, opts...)
 	if err != nil {
 		return nil, err
 	}
 	defer dec.Close()
-	return dec.DecodeAll(snap.RawZstd, nil)
+	return dec.DecodeAll(packed, nil)
 }

@@ -63,7 +63,7 @@ func (s *Stream) Last(ctx context.Context, site, id string) (snap backup.Snapsho
 	return snap, last.seq, true, nil
 }
 
-// Watch gives fn all that stands on both streams, each from its beginning and in its order, and what comes after, until
+// Watch gives fn all that stands on the streams of snapshots and of events, each from its beginning and in its order, and what comes after, until
 // ctx ends, which is no error, or fn fails, whose error it returns. All calls come from the caller's goroutine. It survives
 // restarts of the server; what interrupted it, and messages that cannot be read or whose large text is gone, go to
 // Options.Report.

@@ -1,5 +1,6 @@
-// Package stream publishes and reads what travels: the snapshots of changed configurations and the small events of every
-// attempt, on two JetStream streams and, for what does not fit a message, an object store.
+// Package stream publishes and reads what travels: the snapshots of changed configurations, the small events of every
+// attempt and the texts that were not proven, on one JetStream stream each, and an object store for snapshots that do not
+// fit a message.
 package stream
 
 import (
@@ -18,12 +19,14 @@ import (
 const (
 	SnapshotStream = "CONFIG_SNAPSHOTS"
 	EventStream    = "CONFIG_EVENTS"
+	SuspectStream  = "CONFIG_SUSPECTS"
 	LargeBucket    = "CONFIG_LARGE"
 
-	createPrefix = "config.snapshot.create."
-	largePrefix  = "config.snapshot.large."
-	bothPrefix   = "config.snapshot.*."
-	eventPrefix  = "config.backup."
+	createPrefix  = "config.snapshot.create."
+	largePrefix   = "config.snapshot.large."
+	bothPrefix    = "config.snapshot.*."
+	eventPrefix   = "config.backup."
+	suspectPrefix = "config.suspect."
 )
 
 const (
@@ -37,6 +40,10 @@ const (
 	ObjectTimeout = 30 * time.Second
 	// EventAge is how long events are kept.
 	EventAge = 7 * 24 * time.Hour
+	// SuspectAge is how long the text of an attempt that could not prove it is kept.
+	SuspectAge = 7 * 24 * time.Hour
+	// SuspectBytes bounds those of all devices; beyond it the oldest go.
+	SuspectBytes = 256 << 20
 
 	// The server forgets message ids after this. It is short because its memory grows with it; what comes later than this
 	// is caught by the expected sequence.
@@ -108,6 +115,11 @@ func configs(o Options) []jetstream.StreamConfig {
 		Name: EventStream, Subjects: []string{eventPrefix + "unchanged.>", eventPrefix + "failed.>", eventPrefix + "blocked.>", "config.diff.>"},
 		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Replicas: max(o.Replicas, 1),
 		Discard: jetstream.DiscardOld, MaxBytes: o.EventBytes, MaxAge: EventAge, MaxMsgsPerSubject: -1,
+		Duplicates: duplicateWindow, AllowDirect: true,
+	}, {
+		Name: SuspectStream, Subjects: []string{suspectPrefix + ">"},
+		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Replicas: max(o.Replicas, 1),
+		Discard: jetstream.DiscardOld, MaxBytes: SuspectBytes, MaxAge: SuspectAge, MaxMsgsPerSubject: 1,
 		Duplicates: duplicateWindow, AllowDirect: true,
 	}}
 }
