@@ -25,6 +25,7 @@ func (r *run) conclude(ctx context.Context, e backup.Export, seq uint64, err err
 		s, next = r.putBack(e, err)
 	default:
 		s, next = r.bad(e, kind, err)
+		r.keepSuspect(ctx, e.Raw, s) // before the outcome, so that who hears of that can read this
 	}
 	if werr := r.writeOutcome(ctx, s); werr != nil {
 		r.log.Error("outcome not written: it is discarded", "err", werr, "result", s.Result)
@@ -86,6 +87,7 @@ func (r *run) good(e backup.Export, seq uint64) backup.State {
 	s.Digest, s.Normalization, s.SnapshotSeq = e.Digest, e.Normalization, seq
 	s.Version, s.Identity, s.Bytes = e.Version, e.Identity, len(e.Raw)
 	s.KnownGaps, s.SeenGaps = e.KnownGaps, e.SeenGaps
+	s.Proof, s.Secrets, s.Legacy = e.Proof, e.Secrets, e.Legacy
 	s.Failures, s.NextAt, s.Block = 0, time.Time{}, nil
 	return s
 }
@@ -124,6 +126,9 @@ func (r *run) bad(e backup.Export, kind fault.Kind, err error) (backup.State, ba
 	case backup.Stop:
 		s.Result = backup.ResultBlocked
 		s.Block = &backup.Block{Kind: kind, Reason: s.Reason, At: s.AttemptEnded, CredentialVersion: r.cred.Version}
+		if kind == fault.HostKey {
+			s.Block.HostKey = e.HostKey
+		}
 	case backup.Again:
 		s.NextAt = latest(s.AttemptEnded.Add(backup.Spread(next.Delay, r.dev.ID+r.attempt)), s.LastDial.Add(r.o.RedialDelay))
 		next.Delay = time.Until(s.NextAt)
@@ -159,5 +164,18 @@ func (r *run) tell(ctx context.Context, kind fault.Kind, err error) {
 	event.Kind, event.Reason, event.Failures, event.NextAt = kind, err.Error(), r.state.Failures, r.state.NextAt
 	if perr := r.o.Publisher.PublishEvent(ctx, event); perr != nil {
 		r.log.Warn("event not published", "err", perr)
+	}
+}
+
+// keepSuspect keeps what the router printed for people to look at. Without it they have the reason still.
+func (r *run) keepSuspect(ctx context.Context, text []byte, s backup.State) {
+	if len(text) == 0 {
+		return
+	}
+	err := r.o.Publisher.PublishSuspect(ctx, backup.Suspect{
+		DeviceID: r.dev.ID, Site: r.dev.Site, At: s.AttemptEnded.UTC(), Attempt: r.attempt, Kind: s.Kind, Reason: s.Reason,
+	}, text)
+	if err != nil {
+		r.log.Warn("the text that was not proven is not kept", "err", err)
 	}
 }

@@ -158,6 +158,27 @@ func (h *house) startRouter(ctx context.Context) {
 	}
 }
 
+// anotherRouter starts a second one of a fleet of its own.
+func (h *house) anotherRouter() *routersim.Router {
+	h.Helper()
+	f, err := routersim.Start(context.WithoutCancel(h.Context()), routersim.Options{
+		Devices: 1, Seed: 8, IDPrefix: "other-", Sites: []string{testSite}, Versions: []string{"7.20.2"}, Username: testUser, Password: secret.New(firstPassword),
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			h.Error(err)
+		}
+	})
+	return f.Routers()[0]
+}
+
+func jumpTo(d device.Device) device.Jump {
+	return device.Jump{ID: d.ID, Site: d.Site, Address: d.Address, Port: d.Port, Credential: d.Credential}
+}
+
 // writeCredentials makes a credentials file whose password stands in a file of its own, so that a test can change it.
 func (h *house) writeCredentials() {
 	h.Helper()
@@ -191,8 +212,10 @@ func (h *house) setFault(f routersim.Fault) {
 
 // worker makes a worker over the house's parts.
 func (h *house) worker(name string, change ...func(*Options)) *Worker {
+	collector := collect.New(collect.Options{})
+	h.Cleanup(collector.Close)
 	o := Options{
-		Store: h.store, Publisher: h.stream, Collector: collect.New(collect.Options{}), Credentials: h.credentials,
+		Store: h.store, Publisher: h.stream, Collector: collector, Credentials: h.credentials,
 		Meter: telemetry.NewMetrics(), Log: slog.New(slog.NewTextHandler(&h.log, nil)),
 		Name: name, Whole: patience, Ladder: backup.DefaultLadder(),
 	}

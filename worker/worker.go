@@ -32,6 +32,8 @@ type Store interface {
 type Publisher interface {
 	PublishSnapshot(ctx context.Context, s backup.Snapshot, raw []byte, expected uint64) (uint64, error)
 	PublishEvent(ctx context.Context, e backup.Event) error
+	PublishSuspect(ctx context.Context, s backup.Suspect, text []byte) error
+	Last(ctx context.Context, site, id string) (snap backup.Snapshot, seq uint64, found bool, err error)
 }
 
 // Collector fetches an export.
@@ -102,6 +104,7 @@ type run struct {
 	key      string
 	dev      device.Device
 	cred     secret.Credential
+	way      []backup.Hop
 	attempt  string
 	trigger  backup.Reason
 	forced   bool
@@ -174,6 +177,9 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 			return r.notDialled(err)
 		}
 	}
+	if err := r.findWay(ctx); err != nil {
+		return r.notDialled(err)
+	}
 	if !requested && !pause(ctx, time.Until(time.Unix(t.Slot, 0))) { // an export that began before its slot would not count for it
 		return r.notDialled(context.Cause(ctx))
 	}
@@ -194,6 +200,31 @@ func (r *run) resolve(ctx context.Context) (err error) {
 		return fmt.Errorf("%w (and its reason is not written: %w)", err, perr)
 	}
 	return err
+}
+
+// findWay gathers what opens the jump hosts on the way to the device.
+func (r *run) findWay(ctx context.Context) error {
+	for _, j := range r.dev.Jumps {
+		hop := backup.Hop{Jump: j, Trust: func(ctx context.Context, k device.HostKey) error { return r.trust(ctx, j.Key(), j.Endpoint(), k) }}
+		var err error
+		if hop.Credential, err = r.o.Credentials.Credential(ctx, j.Credential); err != nil {
+			return fmt.Errorf("jump host %s: %w", j.ID, err)
+		}
+		if hop.HostKey, err = r.hostKey(ctx, j.Key()); err != nil {
+			return err
+		}
+		r.way = append(r.way, hop)
+	}
+	return nil
+}
+
+// hostKey reads the host key on record; nil where there is none.
+func (r *run) hostKey(ctx context.Context, key string) (*device.HostKey, error) {
+	k, found, err := r.o.Store.HostKey(ctx, key)
+	if err != nil || !found {
+		return nil, err
+	}
+	return &k, nil
 }
 
 // notDialled is a fault of ours before anything reached the router: it never counts against the device.
@@ -238,19 +269,18 @@ func (r *run) guarded(ctx context.Context) (e backup.Export, seq uint64, err err
 
 // collectAndPublish returns the stream sequence of the device's last snapshot after a proven export.
 func (r *run) collectAndPublish(ctx context.Context) (backup.Export, uint64, error) {
-	known, found, err := r.o.Store.HostKey(ctx, r.key)
+	known, err := r.hostKey(ctx, r.key)
 	if err != nil {
 		return backup.Export{}, 0, err
 	}
-	order := backup.Order{
-		Device: r.dev, Credential: r.cred, Trust: r.trust,
+	export, err := r.o.Collector.Collect(ctx, backup.Order{
+		Device: r.dev, Credential: r.cred, Jumps: r.way, HostKey: known,
+		Trust:   func(ctx context.Context, k device.HostKey) error { return r.trust(ctx, r.key, r.dev.Endpoint(), k) },
 		Trace:   func(s backup.Step) { r.o.Meter.StageDone(s.Name, s.Took) },
 		Version: r.last.Version, LastBytes: r.last.Bytes, SeenGaps: r.last.SeenGaps, KnownGaps: r.last.KnownGaps,
-	}
-	if found {
-		order.HostKey = &known
-	}
-	export, err := r.o.Collector.Collect(ctx, order)
+		Secrets: r.last.Secrets, LastNormal: r.lastNormal, WithoutSecrets: r.forced,
+		Cleanup: r.last.Kind != "" || r.last.Lost > 0,
+	})
 	if err != nil {
 		return export, 0, endCause(ctx, err)
 	}
@@ -274,14 +304,23 @@ func endCause(ctx context.Context, err error) error {
 	return fault.New(fault.Infrastructure, "hold lease", "the queue ended the task: %w", cause)
 }
 
+// lastNormal reads the normal form of the device's last snapshot.
+func (r *run) lastNormal(ctx context.Context) ([]byte, error) {
+	snap, _, found, err := r.o.Publisher.Last(ctx, r.site, r.dev.ID)
+	if err != nil || !found {
+		return nil, err
+	}
+	return []byte(snap.ConfigText), nil
+}
+
 // trust records an unknown host key; when another session was first, its key must be the same.
-func (r *run) trust(ctx context.Context, k device.HostKey) error {
-	stored, err := r.o.Store.TrustHostKey(ctx, r.key, k)
+func (r *run) trust(ctx context.Context, key, endpoint string, k device.HostKey) error {
+	stored, err := r.o.Store.TrustHostKey(ctx, key, k)
 	if err != nil {
 		return err
 	}
 	if stored.Fingerprint != k.Fingerprint {
-		return fault.New(fault.HostKey, "login", "%s showed host key %s, while %s was recorded a moment ago", r.dev.Endpoint(), k.Fingerprint, stored.Fingerprint)
+		return fault.New(fault.HostKey, "login", "%s showed host key %s, while %s was recorded a moment ago", endpoint, k.Fingerprint, stored.Fingerprint)
 	}
 	return nil
 }
@@ -319,7 +358,7 @@ func (r *run) publishOnce(ctx context.Context, e backup.Export) (uint64, error) 
 		DeviceID: r.dev.ID, TenantID: r.dev.Tenant, RouterOSVersion: e.Version, CollectedAt: e.Started.UTC(),
 		SHA256Hash: e.Digest, ConfigText: string(e.Normal), Normalization: e.Normalization,
 		V: backup.EventVersion, Name: r.dev.Name, Site: r.dev.Site, Bytes: len(e.Raw), Identity: e.Identity, Model: e.Model,
-		SerialNumber: e.SerialNumber, Complete: true, KnownGaps: e.KnownGaps, Trigger: r.trigger, Attempt: r.attempt,
+		SerialNumber: e.SerialNumber, Complete: true, KnownGaps: e.KnownGaps, Proof: e.Proof, Trigger: r.trigger, Attempt: r.attempt,
 	}, e.Raw, r.last.SnapshotSeq)
 }
 

@@ -26,6 +26,7 @@ var rooms = map[string][]string{
 
 	"pkg/embedded": nouns, "pkg/routersim": nouns,
 	"pkg/embedded/embeddedtest": append([]string{"pkg/embedded"}, nouns...),
+	"pkg/sshclient/sshtest":     nouns,
 	"pkg/natsio/natsiotest":     append([]string{"pkg/natsio"}, nouns...),
 
 	"cmd/internal/app": nil, "cmd/internal/cli": nil, "cmd/confhaul": {"cmd/internal/cli"}, // nil: everything but test helpers
@@ -38,7 +39,9 @@ var owners = map[string][]string{
 	"github.com/hibiken/asynq":                 {"pkg/queue"},
 	"github.com/hibiken/asynqmon":              {"pkg/queue"},
 	"github.com/redis/go-redis/v9":             {"pkg/queue", "pkg/embedded"},
-	"golang.org/x/crypto/ssh":                  {"pkg/sshclient", "pkg/routersim"},
+	"golang.org/x/crypto/ssh":                  {"pkg/sshclient", "pkg/routersim", "pkg/sshclient/sshtest"},
+	"golang.org/x/crypto/ssh/knownhosts":       {"pkg/sshclient"},
+	"github.com/pkg/sftp":                      {"pkg/sshclient", "pkg/routersim"},
 	"github.com/nats-io/nats.go":               {"pkg/natsio", "pkg/state", "pkg/stream"},
 	"github.com/nats-io/nats.go/jetstream":     {"pkg/natsio", "pkg/state", "pkg/stream"},
 	"github.com/nats-io/nats-server/v2/server": {"pkg/embedded", "pkg/natsio/natsiotest"},

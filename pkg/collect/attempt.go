@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/routeros"
+	"github.com/confhaul/confhaul/pkg/secret"
 	"github.com/confhaul/confhaul/pkg/sshclient"
 )
 
@@ -29,6 +31,7 @@ type attempt struct {
 	order  backup.Order
 	trace  func(backup.Step)
 	want   routeros.Want
+	twice  bool
 	export backup.Export
 	raw    []byte // output of the last command; from memory
 	normal []byte // its normal form; from memory
@@ -42,25 +45,24 @@ func (a *attempt) free() {
 }
 
 func (a *attempt) run(ctx context.Context) error {
-	conn, err := sshclient.Dial(ctx, sshclient.Target{
-		Address:    a.order.Device.Address,
-		Port:       a.order.Device.Port,
-		Username:   a.order.Credential.Username,
-		Password:   a.order.Credential.Password,
-		PrivateKey: a.order.Credential.PrivateKey,
-		HostKey:    a.order.HostKey,
-		Timeouts:   a.timeouts,
-		Reserve:    a.memory.reserve,
-	}, a.trace)
+	conn, err := sshclient.Dial(ctx, a.target(), a.trace)
 	if err != nil {
+		if differs, ok := errors.AsType[*sshclient.HostKeyError](err); ok && fault.KindOf(err) == fault.HostKey {
+			a.export.HostKey = &differs.Seen
+		}
 		return err
 	}
 	defer func() { _ = conn.Close() }() // what could fail here cannot change what was read
+	key := conn.HostKey()
+	a.export.HostKey, a.export.Legacy = &key, conn.Legacy()
 	if err := a.trust(ctx, conn); err != nil {
 		return err
 	}
 	if a.raw, err = a.memory.take(0); err != nil {
 		return err
+	}
+	if a.order.Cleanup && a.order.Device.LargeExport == device.LargeExportSFTP {
+		a.removeFile(ctx, conn)
 	}
 	v, err := a.proven(ctx, conn)
 	if err != nil {
@@ -69,10 +71,40 @@ func (a *attempt) run(ctx context.Context) error {
 	if err := a.normalize(ctx, v); err != nil {
 		return err
 	}
-	if !routeros.Shrunk(a.order.LastBytes, len(v.Text)) {
-		return nil
+	switch {
+	case a.twice && v.Proof == routeros.ProofNone:
+		if err := a.vouch(ctx, conn, v); err != nil {
+			return err
+		}
+	case routeros.Shrunk(a.order.LastBytes, len(v.Text)):
+		if v, err = a.confirm(ctx, conn, v); err != nil {
+			return err
+		}
 	}
-	return a.confirm(ctx, conn, v)
+	return a.checkSecrets(ctx, v)
+}
+
+// target is the device as a connection needs it.
+func (a *attempt) target() sshclient.Target {
+	hops := make([]sshclient.Hop, 0, len(a.order.Jumps))
+	for _, h := range a.order.Jumps {
+		hops = append(hops, sshclient.Hop{
+			Name:   h.Jump.ID,
+			Key:    h.Jump.Key() + " " + h.Jump.Endpoint() + " " + h.Credential.Version,
+			Target: a.opens(h.Jump.Address, h.Jump.Port, h.Credential, h.HostKey),
+			Trust:  h.Trust,
+		})
+	}
+	d := a.order.Device
+	t := a.opens(d.Address, d.Port, a.order.Credential, a.order.HostKey)
+	t.Dial, t.Reserve = a.jumps.Dialer(hops), a.memory.reserve
+	return t
+}
+
+func (a *attempt) opens(address string, port int, c secret.Credential, k *device.HostKey) sshclient.Target {
+	return sshclient.Target{
+		Address: address, Port: port, Username: c.Username, Password: c.Password, PrivateKey: c.PrivateKey, HostKey: k, Timeouts: a.timeouts,
+	}
 }
 
 // trust records an unknown host key, or ends the attempt.
@@ -94,7 +126,7 @@ func (a *attempt) trust(ctx context.Context, conn *sshclient.Conn) error {
 }
 
 // proven fetches until the export is proven or refused: once more in the form of another major version, and once more
-// where the end marker is missing, which is how RouterOS cuts long output.
+// where the end marker is missing, which is how RouterOS cuts long output; and then as a file, where that is allowed.
 func (a *attempt) proven(ctx context.Context, conn *sshclient.Conn) (routeros.Verdict, error) {
 	v, err := a.fetch(ctx, conn)
 	if err == nil && v.Refetch != 0 {
@@ -102,14 +134,23 @@ func (a *attempt) proven(ctx context.Context, conn *sshclient.Conn) (routeros.Ve
 		v, err = a.fetch(ctx, conn)
 	}
 	again := ""
-	if err == nil && v.Kind == fault.Incomplete && v.Proof == routeros.ProofNone {
+	if cut(v, err) {
 		v, err = a.fetch(ctx, conn)
 		again = " (twice on one connection)"
+	}
+	if cut(v, err) && a.order.Device.LargeExport == device.LargeExportSFTP {
+		v, err = a.fetchFile(ctx, conn)
+		again = " (in the file that the router wrote, after SSH cut the export twice)"
 	}
 	if err != nil {
 		return v, err
 	}
 	return v, refusal(v, again)
+}
+
+// cut says whether an export came without its end.
+func cut(v routeros.Verdict, err error) bool {
+	return err == nil && v.Kind == fault.Incomplete && v.Proof == routeros.ProofNone
 }
 
 // refusal is the fault of a text that is not an export proven whole.
@@ -123,6 +164,9 @@ func refusal(v routeros.Verdict, more string) error {
 // fetch runs the export command and judges what came. The text of the last fetch is gone.
 func (a *attempt) fetch(ctx context.Context, conn *sshclient.Conn) (routeros.Verdict, error) {
 	marker, start := newMarker(), time.Now()
+	if a.twice {
+		marker = ""
+	}
 	a.export.Started = start
 	var err error
 	a.raw, err = conn.Exec(ctx, routeros.Command(a.want, marker), a.raw[:0], a.maxExport)
@@ -131,19 +175,25 @@ func (a *attempt) fetch(ctx context.Context, conn *sshclient.Conn) (routeros.Ver
 		return routeros.Verdict{}, err
 	}
 	a.trace(backup.Step{Name: stepExport, Took: time.Since(start), Detail: fmt.Sprintf("%d bytes", len(a.raw))})
+	v, err := a.prove(ctx, marker)
+	if err != nil {
+		return v, err
+	}
+	a.note(v)
+	return v, nil
+}
 
-	var v routeros.Verdict
-	start = time.Now()
+// prove judges what came.
+func (a *attempt) prove(ctx context.Context, marker string) (v routeros.Verdict, err error) {
+	start := time.Now()
 	err = a.compute(ctx, stepProve, func() error {
 		v = routeros.Prove(a.raw, marker, a.want, slices.Concat(a.order.KnownGaps, a.order.SeenGaps))
 		return nil
 	})
-	if err != nil {
-		return v, err
+	if err == nil {
+		a.trace(backup.Step{Name: stepProve, Took: time.Since(start), Detail: describe(v)})
 	}
-	a.trace(backup.Step{Name: stepProve, Took: time.Since(start), Detail: describe(v)})
-	a.note(v)
-	return v, nil
+	return v, err
 }
 
 // note takes over what a verdict knows of the router.
@@ -155,7 +205,7 @@ func (a *attempt) note(v routeros.Verdict) {
 		e.SeenGaps = append(e.SeenGaps, g.Menu)
 	}
 	if v.Complete {
-		e.Raw = v.Text
+		e.Raw, e.Proof, e.Secrets = v.Text, v.Proof, v.Secrets
 		e.KnownGaps = slices.Clone(e.SeenGaps)
 	}
 }
@@ -184,22 +234,66 @@ func (a *attempt) normalize(ctx context.Context, v routeros.Verdict) error {
 	return nil
 }
 
+// second fetches the export again and says whether it has the same normal form.
+func (a *attempt) second(ctx context.Context, conn *sshclient.Conn, first routeros.Verdict, why string) (routeros.Verdict, bool, error) {
+	digest, fetch := a.export.Digest, a.fetch
+	if first.Proof == routeros.ProofSFTP {
+		fetch = a.fetchFile
+	}
+	v, err := fetch(ctx, conn)
+	if err == nil {
+		err = refusal(v, why)
+	}
+	if err == nil {
+		err = a.normalize(ctx, v)
+	}
+	return v, a.export.Digest == digest, err
+}
+
 // confirm fetches a sharply shrunk export a second time and believes it only where both have one normal form.
-func (a *attempt) confirm(ctx context.Context, conn *sshclient.Conn, first routeros.Verdict) error {
-	size, digest := len(first.Text), a.export.Digest
-	second, err := a.fetch(ctx, conn)
+func (a *attempt) confirm(ctx context.Context, conn *sshclient.Conn, first routeros.Verdict) (routeros.Verdict, error) {
+	size := len(first.Text)
+	v, same, err := a.second(ctx, conn, first, " (second look at an export that shrank)")
+	if err == nil && !same {
+		err = fault.New(fault.Incomplete, stepProve, "the export shrank from %d to %d bytes, and a second one on the same connection, "+
+			"of %d bytes, differs from it; neither is believed", a.order.LastBytes, size, len(v.Text))
+	}
+	return v, err
+}
+
+// vouch fetches an export that no end marker proves a second time: the two prove each other.
+func (a *attempt) vouch(ctx context.Context, conn *sshclient.Conn, first routeros.Verdict) error {
+	size := len(first.Text)
+	if size > routeros.TwiceMax {
+		return fault.New(fault.Incomplete, stepProve, "an export of %d bytes without an end marker: `proof: twice` vouches for %d at most, because "+
+			"a cut by the router's SSH server falls at the same place twice; use `proof: marker`", size, routeros.TwiceMax)
+	}
+	v, same, err := a.second(ctx, conn, first, " (second of two exports)")
+	if err == nil && !same {
+		err = fault.New(fault.Incomplete, stepProve, "two exports on one connection, of %d and %d bytes, differ: neither is believed", size, len(v.Text))
+	}
+	if err == nil {
+		a.export.Proof = routeros.ProofTwice
+	}
+	return err
+}
+
+// checkSecrets refuses an export without secrets where the last one had some and their items are still there: RouterOS
+// leaves them out without a word when the user's group loses the policy.
+func (a *attempt) checkSecrets(ctx context.Context, v routeros.Verdict) error {
+	if v.Secrets > 0 || a.order.Secrets == 0 || a.order.LastNormal == nil || a.want.Hide || a.want.WithoutSecrets {
+		return nil
+	}
+	const advice = "give the user's group policy=ssh,read,sensitive; if the secrets were really taken off the router, run `confhaul backup DEVICE --force` once"
+	last, err := a.order.LastNormal(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("compare with the last export: %w", err)
 	}
-	if err := refusal(second, " (second look at an export that shrank)"); err != nil {
-		return err
+	if last == nil {
+		return fault.New(fault.Permission, stepProve, "no secret shows in the export, the last one had %d, and that one is not at hand any more; %s", a.order.Secrets, advice)
 	}
-	if err := a.normalize(ctx, second); err != nil {
-		return err
-	}
-	if a.export.Digest != digest {
-		return fault.New(fault.Incomplete, stepProve, "the export shrank from %d to %d bytes, and a second one on the same connection, "+
-			"of %d bytes, differs from it; neither is believed", a.order.LastBytes, size, len(second.Text))
+	if item, n := routeros.SecretsGone(last, a.normal); n > 0 {
+		return fault.New(fault.Permission, stepProve, "no secret shows in the export, and %d of the items that had one are still there, first %s; %s", n, item, advice)
 	}
 	return nil
 }

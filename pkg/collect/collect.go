@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/routeros"
 	"github.com/confhaul/confhaul/pkg/sshclient"
@@ -29,12 +30,14 @@ type Options struct {
 	Budget    int64              // bytes of all exports in flight, raw and normal forms together
 }
 
-// Collector collects from any number of devices at once, within one budget of memory.
+// Collector collects from any number of devices at once, within one budget of memory. Those behind a jump host share a
+// connection to it.
 type Collector struct {
 	timeouts  sshclient.Timeouts
 	whole     time.Duration
 	maxExport int
 	memory    *memory
+	jumps     *sshclient.Jumps
 	cpus      chan struct{} // one token for each piece of pure computation under way
 }
 
@@ -54,9 +57,13 @@ func New(o Options) *Collector {
 		whole:     o.Whole,
 		maxExport: o.MaxExport,
 		memory:    &memory{limit: o.Budget},
+		jumps:     sshclient.NewJumps(),
 		cpus:      make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 }
+
+// Close ends the connections to jump hosts. No Collect may be under way or follow.
+func (c *Collector) Close() { c.jumps.Close() }
 
 // Collect fetches, proves and normalizes one export. Release of the result must be called when Raw and Normal are no
 // longer needed; it may be called more than once.
@@ -72,7 +79,10 @@ func (c *Collector) Collect(ctx context.Context, order backup.Order) (backup.Exp
 		Collector: c,
 		order:     order,
 		trace:     order.Trace,
-		want:      routeros.Want{Major: routeros.Major(order.Version), Hide: order.Credential.Hide},
+		want: routeros.Want{
+			Major: routeros.Major(order.Version), Hide: order.Credential.Hide, WithoutSecrets: order.WithoutSecrets,
+		},
+		twice: order.Device.Proof == device.ProofTwice,
 	}
 	if a.trace == nil {
 		a.trace = func(backup.Step) {}

@@ -99,8 +99,10 @@ func Work(sites []string) Role {
 		if n := p.Settings.Stream.PerSubject; n > 0 {
 			p.Log.Info("no archiver yet: the stream keeps the newest snapshots of each device only", "per_device", n)
 		}
+		collector := NewCollector(p.Settings)
+		defer collector.Close() // after the server has stopped
 		w := worker.New(worker.Options{
-			Store: p.Store, Publisher: p.Stream, Collector: NewCollector(p.Settings), Credentials: credentials, Presence: presence,
+			Store: p.Store, Publisher: p.Stream, Collector: collector, Credentials: credentials, Presence: presence,
 			Meter: p.Metrics, Log: p.Log, Name: processName(),
 			Whole: p.Settings.Timeouts.Whole, RedialDelay: p.Settings.RedialDelay, Ladder: p.Settings.Retry,
 		})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,13 +42,29 @@ type deviceStatus struct {
 	LastGood *time.Time    `json:"last_good,omitempty"` // when the last proven export began
 	NextAt   *time.Time    `json:"next_at,omitempty"`
 	Failures int           `json:"failures,omitempty"`
+	Findings []string      `json:"findings"` // what is no failure and yet not as it should be
 }
 
-func statusOf(d device.Device, s backup.State) deviceStatus {
+func statusOf(d device.Device, s backup.State, sharedWith []string) deviceStatus {
 	return deviceStatus{
-		ID: d.ID, Name: d.Name, Site: d.Site, Status: s.Status(), Kind: s.Kind, Reason: s.Reason, Digest: s.Digest, Version: s.Version,
+		Findings: findings(s, sharedWith),
+		ID:       d.ID, Name: d.Name, Site: d.Site, Status: s.Status(), Kind: s.Kind, Reason: s.Reason, Digest: s.Digest, Version: s.Version,
 		LastGood: optional(s.GoodStarted), NextAt: optional(s.NextAt), Failures: s.Failures,
 	}
+}
+
+func findings(s backup.State, sharedWith []string) []string {
+	out := []string{}
+	if len(sharedWith) > 0 {
+		out = append(out, "the same host key as "+strings.Join(sharedWith, ", ")+": cloned image?")
+	}
+	if len(s.KnownGaps) > 0 {
+		out = append(out, "the router cannot export "+strings.Join(s.KnownGaps, ", "))
+	}
+	if len(s.Legacy) > 0 {
+		out = append(out, "outdated SSH: "+strings.Join(s.Legacy, ", "))
+	}
+	return out
 }
 
 func optional(t time.Time) *time.Time {
@@ -94,10 +111,15 @@ func statuses(ctx context.Context, p *app.Parts) ([]deviceStatus, error) {
 	if err != nil {
 		return nil, err
 	}
+	keys, err := p.Store.HostKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	shared := app.SharedKeys(devices, keys)
 	out := make([]deviceStatus, 0, len(devices))
 	for _, d := range devices {
 		if d.Enabled {
-			out = append(out, statusOf(d, states[d.Key()]))
+			out = append(out, statusOf(d, states[d.Key()], shared[d.ID]))
 		}
 	}
 	return out, nil
@@ -107,6 +129,9 @@ func statuses(ctx context.Context, p *app.Parts) ([]deviceStatus, error) {
 func reason(d deviceStatus) string {
 	if d.Status == backup.StatusBlocked {
 		return d.Reason
+	}
+	if d.Reason == "" {
+		return clip(strings.Join(d.Findings, "; "), 80)
 	}
 	return clip(d.Reason, 80)
 }

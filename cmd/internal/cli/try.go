@@ -97,7 +97,9 @@ func (e *env) runTry(ctx context.Context, o tryOptions) error {
 			r.Steps = append(r.Steps, tryStep{st.Name, float64(st.Took.Microseconds()) / 1000, st.Detail})
 		},
 	}
-	export, err := app.NewCollector(s).Collect(ctx, order)
+	collector := app.NewCollector(s)
+	defer collector.Close()
+	export, err := collector.Collect(ctx, order)
 	if export.Release != nil {
 		defer export.Release()
 	}

@@ -9,14 +9,13 @@ import (
 	"github.com/confhaul/confhaul/cmd/internal/app"
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/device"
-	"github.com/confhaul/confhaul/pkg/fault"
 )
 
 func (e *env) unblockCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "unblock DEVICE...", Short: "Let blocked devices be backed up again",
 		Long: `Lift the blocks of devices. A device that refused its login is tried again with the credential as it is now. One whose
-host key differs is blocked again at the next attempt: see confhaul hostkey forget.`,
+host key differs is blocked again at the next attempt: see confhaul hostkey accept.`,
 		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return e.eachDevice(cmd.Context(), a, func(ctx context.Context, p *app.Parts, d device.Device) (string, error) {
@@ -28,36 +27,6 @@ host key differs is blocked again at the next attempt: see confhaul hostkey forg
 			})
 		},
 	}
-}
-
-func (e *env) hostkeyCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "hostkey", Short: "Look after the routers' host keys", Args: args(cobra.NoArgs), RunE: help}
-	cmd.AddCommand(&cobra.Command{
-		Use: "forget DEVICE...", Short: "Forget a host key: the next backup records the one it is shown",
-		Long: `Forget the host keys on record of devices that were replaced, reset or given a new key, and lift their blocks. The
-next backup records whatever key it is shown, so compare the new fingerprint in the reason of the block (confhaul
-status) with the router first.`,
-		Args: args(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, a []string) error {
-			return e.eachDevice(cmd.Context(), a, func(ctx context.Context, p *app.Parts, d device.Device) (string, error) {
-				key, found, err := p.Store.HostKey(ctx, d.Key())
-				if err != nil {
-					return "", err
-				}
-				result := "had no host key on record"
-				if found {
-					result = "forgot " + key.Type + " " + key.Fingerprint
-					err = p.Store.ForgetHostKey(ctx, d.Key())
-				}
-				if err != nil {
-					return "", err
-				}
-				_, err = p.Lift(ctx, d.Key(), func(b backup.Block) bool { return b.Kind == fault.HostKey })
-				return result, err
-			})
-		},
-	})
-	return cmd
 }
 
 // eachDevice does something to each named device and prints what became of it.
@@ -82,7 +51,7 @@ func (e *env) eachDevice(ctx context.Context, ids []string, do func(context.Cont
 	lines := []line{}
 	for _, id := range ids {
 		if _, ok := byID[id]; !ok {
-			return usage(fmt.Errorf("device %q is not in the registry (see confhaul inventory list)", id))
+			return notRegistered(id)
 		}
 	}
 	for _, id := range ids {
@@ -101,4 +70,18 @@ func (e *env) eachDevice(ctx context.Context, ids []string, do func(context.Cont
 		}
 	}
 	return nil
+}
+
+// findDevice looks a device up in the registry.
+func findDevice(ctx context.Context, p *app.Parts, id string) (device.Device, error) {
+	registered, err := p.Store.Devices(ctx)
+	if err != nil {
+		return device.Device{}, err
+	}
+	for _, d := range registered {
+		if d.ID == id {
+			return d, nil
+		}
+	}
+	return device.Device{}, notRegistered(id)
 }
