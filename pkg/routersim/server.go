@@ -74,7 +74,6 @@ func (r *Router) serve(conn net.Conn) {
 		return // no common algorithm, a refused login or a client that left: the session log has it
 	}
 	defer func() { _ = sc.Close() }()
-	login(LoginOK)
 	var parts sync.WaitGroup
 	parts.Go(func() { ssh.DiscardRequests(requests) })
 	r.channels(channels, s)
@@ -127,6 +126,7 @@ func (r *Router) serverConfig(h habits, login func(string)) *ssh.ServerConfig {
 	c.PasswordCallback = func(m ssh.ConnMetadata, given []byte) (*ssh.Permissions, error) {
 		same := subtle.ConstantTimeCompare(given, []byte(password)) == 1
 		if fault != WrongPassword && m.User() == username && same && password != "" && len(keys) == 0 {
+			login(LoginOK) // before the client hears of it
 			return nil, nil
 		}
 		login(LoginRefused)
@@ -140,6 +140,10 @@ func (r *Router) serverConfig(h habits, login func(string)) *ssh.ServerConfig {
 		}
 		login(LoginRefused)
 		return nil, refuse
+	}
+	c.VerifiedPublicKeyCallback = func(_ ssh.ConnMetadata, _ ssh.PublicKey, p *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+		login(LoginOK)
+		return p, nil
 	}
 	return c
 }

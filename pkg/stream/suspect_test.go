@@ -72,13 +72,16 @@ func TestSuspectThatDoesNotFit(t *testing.T) {
 	for i := range noise {
 		noise[i] = byte(rnd.Uint32())
 	}
-	s := backup.Suspect{DeviceID: "r1", Site: "berlin", Reason: string(bytes.Repeat([]byte{1}, 400))}
-	if err := b.PublishSuspect(ctx, s, noise); err != nil {
-		t.Fatal(err)
-	}
-	got, text, found, err := b.Suspect(ctx, "berlin", "r1")
-	if err != nil || !found || got.Bytes != len(noise) || len(text) < 16<<10 || !bytes.HasPrefix(noise, text) {
-		t.Errorf("kept %d of %d bytes (told as %d), found %t, %v", len(text), len(noise), got.Bytes, found, err)
+	s := backup.Suspect{DeviceID: "r1", Site: "berlin", Reason: string(bytes.Repeat([]byte{1}, 400))} // 6 bytes of JSON each
+	for _, size := range []int{len(noise), 48_000} {                                                  // the second would fit but for the reason
+		text := noise[:size]
+		if err := b.PublishSuspect(ctx, s, text); err != nil {
+			t.Fatal(err)
+		}
+		got, kept, found, err := b.Suspect(ctx, "berlin", "r1")
+		if err != nil || !found || got.Bytes != size || len(kept) < 16<<10 || len(kept) == size || !bytes.HasPrefix(text, kept) {
+			t.Errorf("kept %d of %d bytes (told as %d), found %t, %v", len(kept), size, got.Bytes, found, err)
+		}
 	}
 }
 

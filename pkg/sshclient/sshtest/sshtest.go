@@ -159,7 +159,8 @@ func inNamespace(tb testing.TB, passwd string) []string {
 			unshare, "--user", fmt.Sprintf("--map-user=%d", os.Getuid()), fmt.Sprintf("--map-group=%d", os.Getgid())}
 	}
 	if out, err := exec.Command(prefix[0], append(prefix[1:], "true")...).CombinedOutput(); err != nil {
-		missing(tb, fmt.Sprintf("dropbear needs a mount namespace, which this machine refuses: %v: %s", err, out))
+		// A machine that allows no namespaces is no fault of its owner, unlike one without the package.
+		tb.Skipf("dropbear needs a mount namespace, which this machine refuses: %v: %s", err, out)
 	}
 	return prefix
 }
