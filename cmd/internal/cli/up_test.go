@@ -179,7 +179,7 @@ func TestInventoryReload(t *testing.T) {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	o := runHere(t, "demo", "--devices", "12", "--for", "25s", "-o", "json", "--data", data)
+	o := runHere(t, "demo", "--devices", "12", "--for", "40s", "-o", "json", "--data", data)
 	r := decode[demoReport](t, o)
 	if o.code != 0 || r.Devices != 12 || r.BackedUp != 9 || r.Blocked != 2 || r.Incomplete != 1 || r.Unreachable != 1 {
 		t.Errorf("exit %d: %+v\n%s", o.code, r, o.errOut)
