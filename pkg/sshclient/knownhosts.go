@@ -254,13 +254,18 @@ func typeRank(keyType string) int {
 	}, keyType)
 }
 
+// hostRune says whether r may stand in a host name.
+func hostRune(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_'
+}
+
 // FormatKnownHosts is the known_hosts line of a host's key, without a newline. It fails for a record that is only a
 // fingerprint, of which no line can be made, and for an address that would break the line. port 0 means 22.
 func FormatKnownHosts(address string, port int, k device.HostKey) (string, error) {
 	if len(k.Key) == 0 {
 		return "", fmt.Errorf("format host key of %s: only the fingerprint %s is on record, and known_hosts needs the key", address, k.Fingerprint)
 	}
-	if address == "" || strings.ContainsAny(address, "*?!,|@#[]\"") || strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+	if _, err := netip.ParseAddr(address); err != nil && (address == "" || strings.ContainsFunc(address, func(r rune) bool { return !hostRune(r) })) {
 		return "", fmt.Errorf("format host key: %q cannot stand in known_hosts", address)
 	}
 	key, err := ssh.ParsePublicKey(k.Key)
