@@ -265,7 +265,11 @@ func FormatKnownHosts(address string, port int, k device.HostKey) (string, error
 	if len(k.Key) == 0 {
 		return "", fmt.Errorf("format host key of %s: only the fingerprint %s is on record, and known_hosts needs the key", address, k.Fingerprint)
 	}
-	if _, err := netip.ParseAddr(address); err != nil && (address == "" || strings.ContainsFunc(address, func(r rune) bool { return !hostRune(r) })) {
+	name := address
+	if ip, err := netip.ParseAddr(address); err == nil {
+		name = "ip" + ip.Zone() // which may be anything
+	}
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !hostRune(r) }) {
 		return "", fmt.Errorf("format host key: %q cannot stand in known_hosts", address)
 	}
 	key, err := ssh.ParsePublicKey(k.Key)
