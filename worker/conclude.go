@@ -18,6 +18,7 @@ func (r *run) conclude(ctx context.Context, e backup.Export, seq uint64, err err
 		s    backup.State
 		next = backup.Next{Action: backup.Done}
 	)
+	r.teach(ctx, e, kind)
 	switch {
 	case err == nil:
 		s = r.good(e, seq)
@@ -87,6 +88,7 @@ func (r *run) good(e backup.Export, seq uint64) backup.State {
 	s.Digest, s.Normalization, s.SnapshotSeq = e.Digest, e.Normalization, seq
 	s.Version, s.Identity, s.Bytes = e.Version, e.Identity, len(e.Raw)
 	s.KnownGaps, s.SeenGaps = e.KnownGaps, e.SeenGaps
+	s.OpenedBy = r.cred.Version
 	s.Proof, s.Secrets, s.Legacy = e.Proof, e.Secrets, e.Legacy
 	s.Failures, s.NextAt, s.Block = 0, time.Time{}, nil
 	return s

@@ -33,7 +33,7 @@ func Gate(s backup.State, f Facts) *Refusal {
 	if s.Running.Live(f.Now) {
 		return &Refusal{backup.Next{Action: backup.Again, Delay: backup.BusyDelay}, "worker " + s.Running.Worker + " has a session to the device"}
 	}
-	if s.Block != nil && !f.Forced && !Lifted(*s.Block, f.CredentialVersion) {
+	if s.Block != nil && !f.Forced && !Lifted(s, f.Now, f.CredentialVersion) {
 		return &Refusal{backup.Next{Action: backup.Stop}, "blocked: " + s.Block.Reason}
 	}
 	if f.Requested {
@@ -52,10 +52,12 @@ func Gate(s backup.State, f Facts) *Refusal {
 	return nil
 }
 
-// Lifted says whether a block has ended by itself: a login was refused with another version of the credential. Versions
-// made with another version key say nothing: a worker of another site has another credentials file.
-func Lifted(b backup.Block, credentialVersion string) bool {
-	return b.Kind == fault.Auth && secret.OtherVersion(b.CredentialVersion, credentialVersion)
+// Lifted says whether a block has ended by itself: a login was refused with another version of the credential, and no such
+// change lifted one within the last hour, as where a source gives another value each time. Versions made with another
+// version key say nothing: a worker of another site has another credentials file.
+func Lifted(s backup.State, now time.Time, credentialVersion string) bool {
+	return s.Block.Kind == fault.Auth && secret.OtherVersion(s.Block.CredentialVersion, credentialVersion) &&
+		now.Sub(s.LiftedAt) >= backup.VersionLiftDelay
 }
 
 func latest(ts ...time.Time) time.Time {

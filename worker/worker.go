@@ -26,6 +26,8 @@ type Store interface {
 	Request(ctx context.Context, key string) (backup.Request, bool, error)
 	HostKey(ctx context.Context, key string) (device.HostKey, bool, error)
 	TrustHostKey(ctx context.Context, key string, k device.HostKey) (device.HostKey, error)
+	Breaker(ctx context.Context, version string) (backup.Breaker, uint64, error)
+	PutBreaker(ctx context.Context, version string, b backup.Breaker, revision uint64) (uint64, error)
 }
 
 // Publisher puts events on the streams.
@@ -108,6 +110,7 @@ type run struct {
 	attempt  string
 	trigger  backup.Reason
 	forced   bool
+	trial    bool         // this login is the one that a paused credential is allowed
 	last     backup.State // what was known before this attempt
 	state    backup.State // what the store holds now; the mark's renewal writes it while a session is open
 	revision uint64
@@ -180,6 +183,9 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 	if err := r.findWay(ctx); err != nil {
 		return r.notDialled(err)
 	}
+	if next, err := r.admit(ctx); next != nil {
+		return next, err
+	}
 	if !requested && !pause(ctx, time.Until(time.Unix(t.Slot, 0))) { // an export that began before its slot would not count for it
 		return r.notDialled(context.Cause(ctx))
 	}
@@ -191,15 +197,10 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 
 // resolve reads the device's credential. Why it cannot be read shows in the device's state, for whoever asks for its status.
 func (r *run) resolve(ctx context.Context) (err error) {
-	if r.cred, err = r.o.Credentials.Credential(ctx, r.dev.Credential); err == nil || r.state.Reason == err.Error() {
-		return err
+	if r.cred, err = r.o.Credentials.Credential(ctx, r.dev.Credential); err != nil {
+		return r.explain(ctx, fault.Infrastructure, err)
 	}
-	s := r.state
-	s.V, s.Kind, s.Reason = backup.StateVersion, fault.Infrastructure, err.Error()
-	if _, perr := r.o.Store.PutState(ctx, r.key, s, r.revision); perr != nil && !errors.Is(perr, backup.ErrConflict) {
-		return fmt.Errorf("%w (and its reason is not written: %w)", err, perr)
-	}
-	return err
+	return nil
 }
 
 // findWay gathers what opens the jump hosts on the way to the device.

@@ -23,8 +23,9 @@ type State struct {
 	Bytes         int       `json:"bytes,omitempty"`
 	KnownGaps     []string  `json:"known_gaps,omitempty"`
 	Proof         string    `json:"proof,omitempty"`
-	Secrets       int       `json:"secrets,omitempty"` // values of sensitive parameters in it
-	Legacy        []string  `json:"legacy,omitempty"`  // outdated algorithms that its connection needed
+	Secrets       int       `json:"secrets,omitempty"`   // values of sensitive parameters in it
+	Legacy        []string  `json:"legacy,omitempty"`    // outdated algorithms that its connection needed
+	OpenedBy      string    `json:"opened_by,omitempty"` // version of the credential that last opened the device
 
 	// The last attempt, good or not.
 	Attempt         string     `json:"attempt,omitempty"`
@@ -46,6 +47,7 @@ type State struct {
 	Lost      int       `json:"lost_leases,omitempty"` // in a row
 	Running   *Running  `json:"running,omitempty"`
 	Block     *Block    `json:"block,omitempty"`
+	LiftedAt  time.Time `json:"lifted_at,omitzero"` // when another version of the credential last lifted a block
 }
 
 // StateVersion is the V that this binary writes.
@@ -129,13 +131,3 @@ type Request struct {
 
 // ServedBy says whether the last ended attempt began after the request.
 func (r Request) ServedBy(s State) bool { return s.AttemptRevision > r.Since }
-
-// Breaker is the fleet-wide record of one credential version (KV bucket credentials). Nothing acts on it yet; the schema
-// stands from the first day because later binaries share the bucket with this one.
-type Breaker struct {
-	Refusals    int       `json:"refusals"` // in a row, on different devices, with no success between
-	Since       time.Time `json:"since,omitzero"`
-	PausedUntil time.Time `json:"paused_until,omitzero"`
-	Trials      int       `json:"trials,omitempty"`
-	LastOpened  string    `json:"last_opened,omitempty"` // key of a device that this version opened
-}

@@ -170,8 +170,8 @@ func TestSitesRequestsInventoryBreakers(t *testing.T) {
 	if _, err := s.PutInventory(ctx, device.Inventory{Digest: "e", Generation: 2}, revision+1); !errors.Is(err, backup.ErrConflict) {
 		t.Errorf("stale inventory: %v, want a conflict", err)
 	}
-	revision = must[uint64](t)(s.PutBreaker(ctx, "v/1 +", backup.Breaker{Refusals: 2}, 0))
-	if got, r, err := s.Breaker(ctx, "v/1 +"); err != nil || got.Refusals != 2 || r != revision {
+	revision = must[uint64](t)(s.PutBreaker(ctx, "v/1 +", backup.Breaker{Trials: 2}, 0))
+	if got, r, err := s.Breaker(ctx, "v/1 +"); err != nil || got.Trials != 2 || r != revision {
 		t.Errorf("breaker: %+v, %d, %v", got, r, err)
 	}
 }

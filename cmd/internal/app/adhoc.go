@@ -43,6 +43,10 @@ func NewAsks() *Asks {
 // ends here, and then the task is woken. A device that is blocked is answered at once, unless forced.
 func (p *Parts) Ask(ctx context.Context, a *Asks, devices []device.Device, force bool, answer func(Asked)) error {
 	id := rand.Text()
+	paused, err := p.PausedCredentials(ctx)
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(asksAtOnce)
 	for _, d := range devices {
@@ -53,6 +57,10 @@ func (p *Parts) Ask(ctx context.Context, a *Asks, devices []device.Device, force
 			}
 			if s.Block != nil && !force {
 				a.answer(answer, Asked{d, s, blocked(s)})
+				return nil
+			}
+			if b, ok := paused[d.Credential]; ok && !force && time.Now().Before(b.PausedUntil) {
+				a.answer(answer, Asked{d, s, fault.New(fault.Auth, "credential", "%s is paused: %d devices in a row refused it; see confhaul status", d.Credential, len(b.Refusals))})
 				return nil
 			}
 			r := backup.Request{ID: id, Since: revision, Force: force, By: processName(), At: time.Now().UTC()}

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -186,44 +185,4 @@ func (p *Process) followCredentials(ctx context.Context, c *inventory.Credential
 			next = time.Time{}
 		}
 	}
-}
-
-// liftRefused lifts the blocks of devices of the sites (none: all) that refused another version of their credential than
-// the one in force, and says how many blocks of refused logins it saw.
-func (p *Process) liftRefused(ctx context.Context, c *inventory.CredentialStore, sites []string) (refused int, err error) {
-	states, err := p.Store.States(ctx)
-	if err != nil {
-		return 0, err
-	}
-	versions := map[string]string{} // by credential; "" where its source does not answer
-	for key, s := range states {
-		if s.Block == nil || s.Block.Kind != fault.Auth {
-			continue
-		}
-		d, found, err := p.Store.Device(ctx, key)
-		if err != nil {
-			return refused, err
-		}
-		if !found || len(sites) > 0 && !slices.Contains(sites, d.Site) {
-			continue
-		}
-		refused++
-		version, known := versions[d.Credential]
-		if !known {
-			cred, err := c.Credential(ctx, d.Credential)
-			if err != nil {
-				p.Log.Warn("credential not readable: its blocked devices stay blocked", "credential", d.Credential, "err", err)
-			}
-			version = cred.Version
-			versions[d.Credential] = version
-		}
-		if !worker.Lifted(*s.Block, version) {
-			continue
-		}
-		if _, err := p.Lift(ctx, key, func(b backup.Block) bool { return worker.Lifted(b, version) }); err != nil {
-			return refused, err
-		}
-		p.Log.Info("block lifted: the credential changed", "device", d.ID, "site", d.Site, "credential", d.Credential)
-	}
-	return refused, nil
 }

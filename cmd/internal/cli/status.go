@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -99,6 +100,9 @@ func (e *env) runStatus(ctx context.Context, o statusOptions) error {
 	if e.output == "json" {
 		return printJSON(e.out, shown)
 	}
+	if err := e.printPaused(ctx, p); err != nil {
+		return err
+	}
 	return e.printStatus(shown)
 }
 
@@ -123,6 +127,30 @@ func statuses(ctx context.Context, p *app.Parts) ([]deviceStatus, error) {
 		}
 	}
 	return out, nil
+}
+
+// printPaused names the credentials that nobody is tried with.
+func (e *env) printPaused(ctx context.Context, p *app.Parts) error {
+	paused, err := p.PausedCredentials(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(paused)) {
+		b := paused[name]
+		refused := make([]string, 0, len(b.Refusals))
+		for _, key := range b.Refusals {
+			if _, id, err := device.SplitKey(key); err == nil {
+				refused = append(refused, id)
+			}
+		}
+		_, err := fmt.Fprintf(e.out, "%s: %s refused it in a row since %s (%s); next trial login at %s.\nCorrect it in the credentials file, or: confhaul unblock --credential %s\n\n",
+			paint(e.outTerminal, red, "credential "+name+" is paused"), plural(len(b.Refusals), "device"), b.Since.UTC().Format(time.DateTime),
+			strings.Join(refused, " "), b.PausedUntil.UTC().Format(time.DateTime), name)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reason is whole where it holds what somebody must compare or do to go on.
