@@ -28,6 +28,9 @@ func (r *run) conclude(ctx context.Context, e backup.Export, seq uint64, err err
 		s, next = r.bad(e, kind, err)
 		r.keepSuspect(ctx, e.Raw, s) // before the outcome, so that who hears of that can read this
 	}
+	if e.Release != nil { // the collector has its say
+		s.FileLeft = e.FileLeft
+	}
 	if werr := r.writeOutcome(ctx, s); werr != nil {
 		r.log.Error("outcome not written: it is discarded", "err", werr, "result", s.Result)
 		return backup.Next{Action: backup.Again, Delay: backup.BusyDelay}, werr
@@ -89,6 +92,7 @@ func (r *run) good(e backup.Export, seq uint64) backup.State {
 	s.Version, s.Identity, s.Bytes = e.Version, e.Identity, len(e.Raw)
 	s.KnownGaps, s.SeenGaps = e.KnownGaps, e.SeenGaps
 	s.OpenedBy = r.cred.Version
+	s.NoSecrets = (s.NoSecrets || r.bare) && e.Secrets == 0
 	s.Proof, s.Secrets, s.Legacy = e.Proof, e.Secrets, e.Legacy
 	s.Failures, s.NextAt, s.Block = 0, time.Time{}, nil
 	return s

@@ -1,13 +1,16 @@
 package worker
 
 import (
+	"context"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/collect"
+	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/routeros"
 	"github.com/confhaul/confhaul/pkg/routersim"
@@ -117,12 +120,24 @@ func TestSuspectKeepsTheGoodOne(t *testing.T) {
 	if s.Digest != before.Digest || s.SnapshotSeq != before.SnapshotSeq || s.Secrets != before.Secrets || !s.GoodStarted.Equal(before.GoodStarted) {
 		t.Errorf("state %+v, before %+v", s, before)
 	}
-	h.ask(true) // somebody says that the router has no secrets any more
+	h.ask(true) // lifts blocks, and nothing else
+	h.wantRun(w, done, fault.Permission)
+	_, revision := h.state()
+	request := backup.Request{ID: "r", Since: revision, WithoutSecrets: true, By: "test", At: time.Now()} // the router has none any more
+	if _, err := h.store.PutRequest(h.within(), h.key, request); err != nil {
+		t.Fatal(err)
+	}
 	h.wantRun(w, done, "")
-	if s, _ := h.state(); s.Secrets != 0 || s.Result != backup.ResultChanged {
+	if s, _ := h.state(); s.Secrets != 0 || s.Result != backup.ResultChanged || !s.NoSecrets {
 		t.Errorf("state %+v", s)
 	}
 	h.wantSnapshots(2)
+	h.wantRun(w, done, "") // by itself
+	h.router.SetPolicies("ssh", "read", "sensitive")
+	h.wantRun(w, done, "")
+	h.router.SetPolicies("ssh", "read") // what showed some again is guarded again
+	h.wantRun(w, done, fault.Permission)
+	h.wantSnapshots(3)
 }
 
 // TestHostKeyAccepted shows that the block tells which key was shown.
@@ -196,4 +211,56 @@ func TestThroughAJumpHost(t *testing.T) {
 	}
 	h.wantRun(h.worker("w3"), back, fault.Infrastructure)
 	h.wantSnapshots(1)
+}
+
+// acceptedMeanwhile is the real store, in which an operator accepts the router's new key while a session is refused for it.
+type acceptedMeanwhile struct {
+	Store
+	reads atomic.Int32
+	key   device.HostKey
+}
+
+func (s *acceptedMeanwhile) HostKey(ctx context.Context, key string) (device.HostKey, bool, error) {
+	if s.reads.Add(1) > 1 {
+		return s.key, true, nil
+	}
+	return s.Store.HostKey(ctx, key)
+}
+
+func TestHostKeyAcceptedMeanwhile(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.wantRun(h.worker("w1"), done, "")
+	h.router.RotateHostKey()
+	w := h.worker("w2", func(o *Options) {
+		o.Store = &acceptedMeanwhile{Store: h.store, key: device.HostKey{Fingerprint: h.router.HostKeyFingerprint()}}
+	})
+	h.wantRun(w, back, fault.Infrastructure)
+	if s, _ := h.state(); s.Block != nil {
+		t.Errorf("block %+v", s.Block)
+	}
+}
+
+// TestFileLeft is about a file that could not be removed: the next session begins with that.
+func TestFileLeft(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.wantRun(h.worker("w1"), done, "")
+	h.amend(func(s *backup.State) { s.FileLeft = true })
+	h.setFault(routersim.Refused)
+	h.wantRun(h.worker("w1"), again(1), fault.Unreachable)
+	if s, _ := h.state(); !s.FileLeft {
+		t.Error("forgotten by a session that did not reach the router")
+	}
+	h.setFault(routersim.NoFault)
+	h.amend(func(s *backup.State) { s.NextAt = time.Time{} })
+	h.wantRun(h.worker("w1"), done, "")
+	if s, _ := h.state(); !s.FileLeft { // the user has no policy ftp
+		t.Error("forgotten although it could not be removed")
+	}
+	h.router.SetPolicies("ssh", "read", "sensitive", "write", "ftp")
+	h.wantRun(h.worker("w1"), done, "")
+	if s, _ := h.state(); s.FileLeft {
+		t.Error("still said to be left")
+	}
 }

@@ -110,6 +110,7 @@ type run struct {
 	attempt  string
 	trigger  backup.Reason
 	forced   bool
+	bare     bool         // somebody said that the router has no secrets
 	trial    bool         // this login is the one that a paused credential is allowed
 	last     backup.State // what was known before this attempt
 	state    backup.State // what the store holds now; the mark's renewal writes it while a session is open
@@ -155,7 +156,7 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 	}
 	requested = requested && !request.ServedBy(r.state)
 	if requested {
-		r.trigger, r.forced = backup.ReasonRequest, request.Force
+		r.trigger, r.forced, r.bare = backup.ReasonRequest, request.Force, request.WithoutSecrets
 	}
 	if r.state.Block != nil { // whether it has ended by itself shows in the credential; else that is read when it is needed
 		if err := r.resolve(ctx); err != nil {
@@ -181,7 +182,7 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 		}
 	}
 	if err := r.findWay(ctx); err != nil {
-		return r.notDialled(err)
+		return r.notDialled(r.explain(ctx, fault.Infrastructure, err))
 	}
 	if next, err := r.admit(ctx); next != nil {
 		return next, err
@@ -274,22 +275,41 @@ func (r *run) collectAndPublish(ctx context.Context) (backup.Export, uint64, err
 	if err != nil {
 		return backup.Export{}, 0, err
 	}
-	export, err := r.o.Collector.Collect(ctx, backup.Order{
-		Device: r.dev, Credential: r.cred, Jumps: r.way, HostKey: known,
-		Trust:   func(ctx context.Context, k device.HostKey) error { return r.trust(ctx, r.key, r.dev.Endpoint(), k) },
-		Trace:   func(s backup.Step) { r.o.Meter.StageDone(s.Name, s.Took) },
-		Version: r.last.Version, LastBytes: r.last.Bytes, SeenGaps: r.last.SeenGaps, KnownGaps: r.last.KnownGaps,
-		Secrets: r.last.Secrets, LastNormal: r.lastNormal, WithoutSecrets: r.forced,
-		Cleanup: r.last.Kind != "" || r.last.Lost > 0,
-	})
+	export, err := r.collect(ctx, known)
 	if err != nil {
-		return export, 0, endCause(ctx, err)
+		return export, 0, err
 	}
 	r.fetched.Store(true)
 	started := time.Now()
 	seq, err := r.publish(ctx, export)
 	r.o.Meter.StageDone("publish", time.Since(started))
 	return export, seq, err
+}
+
+func (r *run) collect(ctx context.Context, known *device.HostKey) (backup.Export, error) {
+	export, err := r.o.Collector.Collect(ctx, backup.Order{
+		Device: r.dev, Credential: r.cred, Jumps: r.way, HostKey: known,
+		Trust:   func(ctx context.Context, k device.HostKey) error { return r.trust(ctx, r.key, r.dev.Endpoint(), k) },
+		Trace:   func(s backup.Step) { r.o.Meter.StageDone(s.Name, s.Took) },
+		Version: r.last.Version, LastBytes: r.last.Bytes, SeenGaps: r.last.SeenGaps, KnownGaps: r.last.KnownGaps,
+		Secrets: r.last.Secrets, LastNormal: r.lastNormal, WithoutSecrets: r.bare || r.last.NoSecrets,
+		FileLeft: r.last.FileLeft || r.last.Lost > 0 && r.dev.LargeExport == device.LargeExportSFTP, // or killed before it could say so
+	})
+	if err == nil {
+		return export, nil
+	}
+	err = endCause(ctx, err)
+	if fault.KindOf(err) != fault.HostKey || export.HostKey == nil {
+		return export, err
+	}
+	now, rerr := r.hostKey(ctx, r.key)
+	switch {
+	case rerr != nil:
+		return export, rerr
+	case now != nil && now.Fingerprint == export.HostKey.Fingerprint:
+		return export, fault.New(fault.Infrastructure, "trust host key", "the key that the router shows came on record meanwhile")
+	}
+	return export, err
 }
 
 // endCause is what ended a session from outside, where something did, instead of what the end looked like from inside. An

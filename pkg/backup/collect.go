@@ -33,8 +33,7 @@ type Order struct {
 
 	Jumps []Hop // the way to the device, as in Device.Jumps
 
-	// Cleanup says that the last attempt may have left a file on the router, where Device.LargeExport writes one.
-	Cleanup bool
+	FileLeft bool // an earlier attempt may have left a file on the router
 }
 
 // Hop is a jump host with what opens it.
@@ -69,6 +68,7 @@ type Export struct {
 	Proof         string          // how the text proved itself: marker, twice or sftp
 	Secrets       int             // values of sensitive parameters
 	Legacy        []string        // outdated algorithms that the connection needed
+	FileLeft      bool            // a file may be left on the router
 	HostKey       *device.HostKey // that the router showed, also where it was not the one on record; nil: none was seen
 	Release       func()          // gives the buffers back; never nil after success
 }

@@ -39,6 +39,8 @@ type State struct {
 	SeenGaps        []string   `json:"seen_gaps,omitempty"` // menus its export could not print; the same ones twice are a known gap
 
 	// What keeps or spurs the next one.
+	FileLeft  bool      `json:"file_left,omitempty"`  // a file with an export may be left on the router
+	NoSecrets bool      `json:"no_secrets,omitempty"` // somebody said that the router has none; until some show again
 	LastDial  time.Time `json:"last_dial,omitzero"`
 	Failures  int       `json:"failures,omitempty"`    // in a row, counted ones only
 	NextAt    time.Time `json:"next_at,omitzero"`      // not before, after a counted failure or a fault of ours
@@ -122,11 +124,14 @@ func (s State) Done(slot int64) bool {
 // Request asks for a backup of one device now (KV bucket requests). An attempt whose running mark has a higher state
 // revision than Since serves it.
 type Request struct {
-	ID    string    `json:"id"`
-	Since uint64    `json:"since_revision"` // the device's state revision when it was made; 0: there was none
-	Force bool      `json:"force,omitempty"`
-	By    string    `json:"by"`
-	At    time.Time `json:"at"`
+	ID    string `json:"id"`
+	Since uint64 `json:"since_revision"` // the device's state revision when it was made; 0: there was none
+	Force bool   `json:"force,omitempty"`
+
+	// WithoutSecrets takes an export in which no secrets show: the router has none.
+	WithoutSecrets bool      `json:"without_secrets,omitempty"`
+	By             string    `json:"by"`
+	At             time.Time `json:"at"`
 }
 
 // ServedBy says whether the last ended attempt began after the request.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/device"
@@ -69,8 +70,11 @@ func TestCollectLargeExport(t *testing.T) {
 			if tt.sftp {
 				order.Device.LargeExport = device.LargeExportSFTP
 			}
-			e, err := collectOnce(t, Options{}, order)
+			e, err := collectOnce(t, Options{Settle: time.Second}, order)
 			wantFault(t, err, tt.kind, tt.words...)
+			if e.FileLeft {
+				t.Error("a file is said to be left")
+			}
 			if err == nil {
 				wantExport(t, e, r)
 				proof := routeros.ProofSFTP
@@ -110,7 +114,7 @@ func TestCollectCleansUp(t *testing.T) {
 		t.Fatalf("files %v, want one", r.Files())
 	}
 	order := orderFor(r)
-	order.Cleanup, order.Device.LargeExport = true, device.LargeExportSFTP
+	order.FileLeft = true
 	e, err := collectOnce(t, Options{}, order)
 	if err != nil {
 		t.Fatal(err)
@@ -476,5 +480,30 @@ func TestCollectShowsTheOtherKey(t *testing.T) {
 	}
 	if _, differs := errors.AsType[*sshclient.HostKeyError](err); differs {
 		t.Error("a key with the fingerprint on record differs")
+	}
+}
+
+// TestCheckFile is about a file that stood still before it was whole, at the end of a line.
+func TestCheckFile(t *testing.T) {
+	t.Parallel()
+	_, r := lone(t, v7, 60_000, routersim.NoFault)
+	text := r.Export()
+	c := New(Options{})
+	defer c.Close()
+	a := attempt{Collector: c, raw: []byte(text[:len(text)/2])}
+	if err := a.remember(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if used := c.memory.used.Load(); used != 0 {
+		t.Errorf("%d bytes still counted", used)
+	}
+	v := routeros.Verdict{Proof: routeros.ProofSFTP}
+	for name, file := range map[string]string{
+		"whole": text, "another configuration": strings.Replace(text, "bridge", "bridle", 1), "shorter": text[:strings.LastIndex(text[:len(text)/3], "\r\n/")+2],
+	} {
+		a.normal = routeros.Normalize(nil, []byte(file))
+		if err := a.checkFile(v); (err == nil) != (name == "whole") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -20,6 +20,10 @@ const (
 	WholeDefault     = 5 * time.Minute
 	MaxExportDefault = sshclient.DefaultMaxBytes
 	BudgetDefault    = 512 << 20
+
+	// SettleDefault is longer than RouterOS may wait for a menu that hangs, while the file does not grow. How long that is,
+	// MikroTik does not say.
+	SettleDefault = 30 * time.Second
 )
 
 // Options are a Collector's limits. Zero fields have the defaults.
@@ -28,6 +32,7 @@ type Options struct {
 	Whole     time.Duration      // of one Collect
 	MaxExport int                // bytes of one export
 	Budget    int64              // bytes of all exports in flight, raw and normal forms together
+	Settle    time.Duration      // for which the size of a file that a router writes must stand still
 }
 
 // Collector collects from any number of devices at once, within one budget of memory. Those behind a jump host share a
@@ -36,6 +41,7 @@ type Collector struct {
 	timeouts  sshclient.Timeouts
 	whole     time.Duration
 	maxExport int
+	settle    time.Duration
 	memory    *memory
 	jumps     *sshclient.Jumps
 	cpus      chan struct{} // one token for each piece of pure computation under way
@@ -52,10 +58,14 @@ func New(o Options) *Collector {
 	if o.Budget <= 0 {
 		o.Budget = BudgetDefault
 	}
+	if o.Settle <= 0 {
+		o.Settle = SettleDefault
+	}
 	return &Collector{
 		timeouts:  o.Timeouts,
 		whole:     o.Whole,
 		maxExport: o.MaxExport,
+		settle:    o.Settle,
 		memory:    &memory{limit: o.Budget},
 		jumps:     sshclient.NewJumps(),
 		cpus:      make(chan struct{}, runtime.GOMAXPROCS(0)),
@@ -82,7 +92,8 @@ func (c *Collector) Collect(ctx context.Context, order backup.Order) (backup.Exp
 		want: routeros.Want{
 			Major: routeros.Major(order.Version), Hide: order.Credential.Hide, WithoutSecrets: order.WithoutSecrets,
 		},
-		twice: order.Device.Proof == device.ProofTwice,
+		twice:  order.Device.Proof == device.ProofTwice,
+		export: backup.Export{FileLeft: order.FileLeft},
 	}
 	if a.trace == nil {
 		a.trace = func(backup.Step) {}

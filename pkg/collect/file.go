@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -18,17 +19,28 @@ const (
 	fileName = "confhaul-export"
 	file     = fileName + ".rsc"
 
-	// The router goes on writing after the command has ended: the file is whole when its size stays the same for this long.
-	fileSettleDelay = time.Second
-	answerMax       = 64 << 10 // bytes of the answer to a command that should print a line
+	// The router goes on writing after the command has ended: the file is whole when its size stands still.
+	fileLookDelay = time.Second
+	fileTimeout   = 3 * time.Minute // from the command to the settled file
+	answerMax     = 64 << 10        // bytes of the answer to a command that should print a line
 )
+
+// begun is how a normal form begins: its first n bytes and their digest.
+type begun struct {
+	n      int
+	digest string
+}
 
 // fetchFile has the router write the export into a file, and fetches and removes that. The size that the router tells,
 // twice the same, must be what was read: no end marker stands in a file.
 func (a *attempt) fetchFile(ctx context.Context, conn *sshclient.Conn) (routeros.Verdict, error) {
+	if err := a.remember(ctx); err != nil {
+		return routeros.Verdict{}, err
+	}
 	if err := conn.RemoveFile(ctx, file); err != nil {
 		return routeros.Verdict{}, err
 	}
+	a.export.FileLeft = true
 	defer a.removeFile(ctx, conn)
 	start, marker := time.Now(), newMarker()
 	a.export.Started = start
@@ -61,20 +73,52 @@ func (a *attempt) fetchFile(ctx context.Context, conn *sshclient.Conn) (routeros
 	return v, nil
 }
 
-// ask runs a command that answers in a line or none. The text of the export before it is gone.
-func (a *attempt) ask(ctx context.Context, conn *sshclient.Conn, command string) (answer []byte, err error) {
-	a.raw, err = conn.Exec(ctx, command, a.raw[:0], answerMax)
-	return a.raw, err
+// remember keeps how the export begins that SSH has cut, for the file must begin so too. The last line may be cut itself.
+func (a *attempt) remember(ctx context.Context) error {
+	if a.begun.n > 0 {
+		return nil
+	}
+	return a.compute(ctx, stepFile, func() error {
+		normal, err := a.memory.take(len(a.raw) + 1)
+		if err != nil {
+			return err
+		}
+		counted := cap(normal)
+		normal = routeros.Normalize(normal, a.raw)
+		a.memory.used.Add(int64(cap(normal) - counted))
+		n := bytes.LastIndexByte(bytes.TrimSuffix(normal, []byte("\n")), '\n') + 1
+		a.begun = begun{n, routeros.Digest(normal[:n])}
+		a.memory.give(normal)
+		return nil
+	})
 }
 
-// settledSize waits until the file has stopped growing, for as long as an export may take to its first byte.
-func (a *attempt) settledSize(ctx context.Context, conn *sshclient.Conn) (int64, error) {
-	limit := a.timeouts.FirstByte
-	if limit <= 0 {
-		limit = sshclient.DefaultTimeouts().FirstByte
+// checkFile holds the normal form of a file against what SSH brought before it was cut.
+func (a *attempt) checkFile(v routeros.Verdict) error {
+	if v.Proof != routeros.ProofSFTP || len(a.normal) > a.begun.n && routeros.Digest(a.normal[:a.begun.n]) == a.begun.digest {
+		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fault.New(fault.Timeout, stepFile, "%s did not settle within %s", file, limit))
+	return fault.New(fault.Incomplete, stepFile, "%s, of %d bytes, does not go on where the text ended that SSH cut: it is cut too, or the configuration changed meanwhile",
+		file, len(v.Text))
+}
+
+// ask runs a command that answers in a line or none.
+func (a *attempt) ask(ctx context.Context, conn *sshclient.Conn, command string) ([]byte, error) {
+	buffer, err := a.memory.take(0)
+	if err != nil {
+		return nil, err
+	}
+	buffer, err = conn.Exec(ctx, command, buffer, answerMax)
+	answer := bytes.Clone(buffer)
+	a.memory.give(buffer)
+	return answer, err
+}
+
+// settledSize waits until the file has stopped growing.
+func (a *attempt) settledSize(ctx context.Context, conn *sshclient.Conn) (int64, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, fileTimeout, fault.New(fault.Timeout, stepFile, "%s did not settle within %s", file, fileTimeout))
 	defer cancel()
+	since := time.Now()
 	for last := int64(0); ; {
 		marker := newMarker()
 		answer, err := a.ask(ctx, conn, routeros.SizeCommand(file, marker))
@@ -82,12 +126,14 @@ func (a *attempt) settledSize(ctx context.Context, conn *sshclient.Conn) (int64,
 			return 0, err
 		}
 		size, unread := routeros.ParseSize(answer, marker) // the file may not be there yet
-		if size > 0 && size == last {
+		if size == 0 || size != last {
+			last, since = size, time.Now()
+		}
+		if size > 0 && time.Since(since) >= a.settle {
 			return size, nil
 		}
-		last = size
 		select {
-		case <-time.After(fileSettleDelay):
+		case <-time.After(min(fileLookDelay, a.settle)):
 		case <-ctx.Done():
 			if unread != nil {
 				return 0, fmt.Errorf("%w (%w)", ended(ctx, stepFile), unread)
@@ -100,7 +146,9 @@ func (a *attempt) settledSize(ctx context.Context, conn *sshclient.Conn) (int64,
 // removeFile leaves nothing of ours on the router; where that fails, the next attempt begins with it.
 func (a *attempt) removeFile(ctx context.Context, conn *sshclient.Conn) {
 	start := time.Now()
-	if err := conn.RemoveFile(context.WithoutCancel(ctx), file); err != nil {
+	err := conn.RemoveFile(context.WithoutCancel(ctx), file)
+	a.export.FileLeft = err != nil
+	if err != nil {
 		a.trace(backup.Step{Name: "remove file", Took: time.Since(start), Detail: err.Error()})
 	}
 }

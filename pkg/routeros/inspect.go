@@ -23,6 +23,7 @@ type Inspection struct {
 // Inspect judges a saved export of any version. It knows no earlier export, so a menu that the router could not export is a
 // gap and makes the file incomplete only where it did not answer in time. Neither do hidden secrets.
 func Inspect(text []byte) Inspection {
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) // editors write a byte order mark
 	marker := lastMarker(text)
 	text, marked := cutMarker(text, marker)
 	s := look(text)
@@ -55,6 +56,7 @@ func Inspect(text []byte) Inspection {
 
 // Body is a saved export without the line of its end marker, where it has one.
 func Body(text []byte) []byte {
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	body, _ := cutMarker(text, lastMarker(text))
 	return body
 }

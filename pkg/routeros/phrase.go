@@ -17,6 +17,7 @@ const (
 	interrupt        // the export was broken off
 	prompt           // a console prompt
 	login            // a screen of the interactive login
+	second           // the header of another export
 )
 
 var (

@@ -151,6 +151,8 @@ func (s *survey) explain(v Verdict, marker string) (fault.Kind, string) {
 		return fault.Incomplete, at + "the router says that the export was interrupted: the rest is missing"
 	case prompt:
 		return fault.Incomplete, at + "a console prompt among the export: this is an interactive session, not the answer to a command"
+	case second:
+		return fault.Incomplete, at + "a second header: more than one export, of which the first may have been cut"
 	case login:
 		return fault.Incomplete, at + "the text of a login screen, " + quote(s.text) + ": log in by hand once with this user and answer it"
 	}
@@ -160,7 +162,8 @@ func (s *survey) explain(v Verdict, marker string) (fault.Kind, string) {
 	case bytes.ContainsAny(s.text, `="`): // configuration, perhaps the tail of a secret
 		return fault.Incomplete, at + "an item without its menu, or a part of one: text before it is missing"
 	}
-	return fault.Incomplete, at + quote(s.text) + " is neither a menu, an item nor a comment: not the text of an export"
+	// Not quoted: it could be a part of a secret.
+	return fault.Incomplete, fmt.Sprintf("%sa text of %d bytes that is neither a menu, an item nor a comment: not the text of an export", at, len(s.text))
 }
 
 // judge refuses an export whose secrets the router kept back.

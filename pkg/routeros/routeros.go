@@ -17,7 +17,7 @@ func Command(w Want, marker string) string { return w.export() + put(marker) }
 // export is the command in the form of w's major version.
 func (w Want) export() string {
 	switch {
-	case w.old() && w.Hide:
+	case w.Hide && w.Major < 7: // an unknown one too: RouterOS 7 takes the option still, and 6 shows secrets without it
 		return "/export hide-sensitive"
 	case !w.old() && !w.Hide:
 		return "/export show-sensitive"
@@ -54,9 +54,9 @@ func (w Want) refetch(version string, optionUnknown bool) int {
 	switch {
 	case optionUnknown && !w.old() && !w.Hide:
 		return 6
-	case optionUnknown && w.old() && w.Hide:
+	case optionUnknown && w.Major < 7 && w.Hide:
 		return 7
-	case got.old() && !w.old() && w.Hide: // the plain form shows secrets there
+	case got.old() && w.Major >= 7 && w.Hide: // the plain form shows secrets there
 		return 6
 	case got.Major >= 7 && w.old() && !w.Hide: // the plain form hides secrets there
 		return 7

@@ -144,7 +144,13 @@ func (s *survey) addComment(r *reader, line []byte) {
 		}
 		return
 	}
-	if r.joined || s.menus > 0 {
+	if r.joined {
+		return
+	}
+	if s.menus > 0 {
+		if s.header[versionKey] != "" && headerVersion(line) != "" {
+			s.offend(second, r, line)
+		}
 		return
 	}
 	if s.header[versionKey] == "" {
@@ -161,5 +167,5 @@ func (s *survey) addComment(r *reader, line []byte) {
 func gap(rest []byte) Gap {
 	menu := string(rest[:min(len(rest), maxField)])
 	menu, note, _ := strings.Cut(menu, "(")
-	return Gap{Menu: clean(strings.Trim(menu, blanks+`"'`)), Timeout: strings.HasPrefix(note, "timeout")}
+	return Gap{Menu: clean(strings.Trim(menu, blanks+`"'`)), Timeout: note != ""} // "(timeout)" is the only note known
 }

@@ -244,7 +244,11 @@ func hopFault(name string, err error) error {
 
 // hopText is err's text, with the advice for the jump host in place of the one for the device.
 func hopText(name string, err error) string {
-	return strings.ReplaceAll(err.Error(), "hostkey accept DEVICE", "hostkey accept "+name)
+	advice := "hostkey accept " + name
+	if differs, ok := errors.AsType[*HostKeyError](err); ok {
+		advice += " " + differs.Seen.Fingerprint
+	}
+	return strings.ReplaceAll(err.Error(), "hostkey accept DEVICE", advice)
 }
 
 func stepError(step string, err error) error { return fmt.Errorf("%s: %w", step, err) }

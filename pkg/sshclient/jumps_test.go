@@ -188,7 +188,7 @@ func TestJumpsHostKey(t *testing.T) {
 
 	for range 3 {
 		err := try(&old)
-		wantFault(t, err, fault.Unreachable, "dial: through jump host gw: ", "on record is", old.Fingerprint, host.HostKeyFingerprint, "confhaul hostkey accept gw`")
+		wantFault(t, err, fault.Unreachable, "dial: through jump host gw: ", "on record is", old.Fingerprint, host.HostKeyFingerprint, "confhaul hostkey accept gw SHA256:")
 		if _, ok := errors.AsType[*HostKeyError](err); ok {
 			t.Fatal("the jump host's key reads as the device's")
 		}

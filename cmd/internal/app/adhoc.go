@@ -39,9 +39,12 @@ func NewAsks() *Asks {
 	return &Asks{requests: map[string]backup.Request{}, devices: map[string]device.Device{}}
 }
 
+// How says what a request asks for beyond a backup.
+type How struct{ Force, WithoutSecrets bool }
+
 // Ask requests a backup of every device: the request goes to KV first, where a scheduler finds it even when this process
 // ends here, and then the task is woken. A device that is blocked is answered at once, unless forced.
-func (p *Parts) Ask(ctx context.Context, a *Asks, devices []device.Device, force bool, answer func(Asked)) error {
+func (p *Parts) Ask(ctx context.Context, a *Asks, devices []device.Device, how How, answer func(Asked)) error {
 	id := rand.Text()
 	paused, err := p.PausedCredentials(ctx)
 	if err != nil {
@@ -55,15 +58,15 @@ func (p *Parts) Ask(ctx context.Context, a *Asks, devices []device.Device, force
 			if err != nil {
 				return err
 			}
-			if s.Block != nil && !force {
+			if s.Block != nil && !how.Force {
 				a.answer(answer, Asked{d, s, blocked(s)})
 				return nil
 			}
-			if b, ok := paused[d.Credential]; ok && !force && time.Now().Before(b.PausedUntil) {
+			if b, ok := paused[d.Credential]; ok && !how.Force && time.Now().Before(b.PausedUntil) {
 				a.answer(answer, Asked{d, s, fault.New(fault.Auth, "credential", "%s is paused: %d devices in a row refused it; see confhaul status", d.Credential, len(b.Refusals))})
 				return nil
 			}
-			r := backup.Request{ID: id, Since: revision, Force: force, By: processName(), At: time.Now().UTC()}
+			r := backup.Request{ID: id, Since: revision, Force: how.Force, WithoutSecrets: how.WithoutSecrets, By: processName(), At: time.Now().UTC()}
 			if _, err := p.Store.PutRequest(ctx, d.Key(), r); err != nil {
 				return err
 			}

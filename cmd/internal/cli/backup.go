@@ -24,6 +24,7 @@ type backupOptions struct {
 	all     bool
 	wait    bool
 	force   bool
+	bare    bool
 	timeout time.Duration
 }
 
@@ -32,7 +33,8 @@ func (e *env) backupCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "backup [DEVICE...|--site SITE|--all]", Short: "Back up devices now",
 		Long: `Ask for a backup of devices now, ahead of the backlog. With --wait, stay until each has an outcome whose export began
-after the request. --force runs a blocked device once.
+after the request. --force runs a blocked device once. --without-secrets takes an export that is otherwise refused because
+the router's secrets do not show in it; say so only for routers that have none, or whose secrets were taken away.
 
 ` + exitHelp,
 		Args: args(cobra.ArbitraryArgs),
@@ -46,6 +48,7 @@ after the request. --force runs a blocked device once.
 	f.BoolVar(&o.all, "all", false, "every enabled device")
 	f.BoolVar(&o.wait, "wait", false, "wait for the outcomes")
 	f.BoolVar(&o.force, "force", false, "also run devices that are blocked, once")
+	f.BoolVar(&o.bare, "without-secrets", false, "take exports in which no secrets show: the routers have none")
 	f.DurationVar(&o.timeout, "timeout", time.Hour, "with --wait: give up waiting after this `time`")
 	return cmd
 }
@@ -86,7 +89,7 @@ func (e *env) runBackup(ctx context.Context, o backupOptions) error {
 		stop = r.showProgress(ctx, p)
 	}
 	defer stop()
-	if err := p.Ask(ctx, r.asks, devices, o.force, r.answer); err != nil {
+	if err := p.Ask(ctx, r.asks, devices, app.How{Force: o.force, WithoutSecrets: o.bare}, r.answer); err != nil {
 		return err
 	}
 	r.asked.Store(true)

@@ -265,8 +265,13 @@ func (e *env) runHostkeyImport(ctx context.Context, files []string, replace bool
 	var known []*sshclient.KnownHosts
 	for _, name := range files {
 		k, err := readKnownHosts(name)
-		if err != nil {
+		if k == nil {
 			return usage(err)
+		}
+		if err != nil { // lines that cannot be taken; the others can
+			for _, line := range lines(err) {
+				_, _ = fmt.Fprintln(e.err, "confhaul: left out:", line)
+			}
 		}
 		known = append(known, k)
 	}
@@ -279,8 +284,16 @@ func (e *env) runHostkeyImport(ctx context.Context, files []string, replace bool
 	if err != nil {
 		return err
 	}
-	results := []keyResult{}
+	at := map[string]int{}
 	for _, k := range keyed {
+		at[k.Device.Endpoint()]++
+	}
+	results, shared := []keyResult{}, 0
+	for _, k := range keyed {
+		if at[k.Device.Endpoint()] > 1 {
+			shared++
+			continue
+		}
 		var found []device.HostKey
 		for _, one := range known {
 			found = append(found, one.Lookup(k.Device.Address, k.Device.Port)...)
@@ -300,7 +313,10 @@ func (e *env) runHostkeyImport(ctx context.Context, files []string, replace bool
 	if err := e.acceptKeys(ctx, p, results, device.HostKeyImported); err != nil {
 		return err
 	}
-	if n := len(keyed) - len(results); n > 0 {
+	if shared > 0 {
+		_, _ = fmt.Fprintf(e.err, "%s left out: several have the same address and port, behind different jump hosts\n", plural(shared, "device"))
+	}
+	if n := len(keyed) - len(results) - shared; n > 0 {
 		_, _ = fmt.Fprintf(e.err, "%s not in the file\n", plural(n, "device"))
 	}
 	return nil
@@ -337,9 +353,6 @@ func (e *env) acceptKeys(ctx context.Context, p *app.Parts, results []keyResult,
 			r.new.SeenAt, r.new.Source = time.Now().UTC(), source
 			result = string(source)
 			if err := p.AcceptHostKey(ctx, r.keyed, r.new); err != nil {
-				if !errors.Is(err, backup.ErrConflict) {
-					return fmt.Errorf("device %s: %w", r.keyed.Device.ID, err)
-				}
 				result = "not changed"
 				failed = append(failed, fmt.Errorf("device %s: %w", r.keyed.Device.ID, err))
 			}

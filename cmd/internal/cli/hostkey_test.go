@@ -72,7 +72,10 @@ func TestHostkeys(t *testing.T) {
 	if o := h.run(exitOK, "status"); !strings.Contains(o.out, "the same host key as") {
 		t.Errorf("status: %s", o.out)
 	}
-	h.run(exitUsage, "hostkey", "import", write("known_hosts", "nonsense\n"))
+	if o := h.run(exitOK, "hostkey", "import", write("known_hosts", "nonsense\n"+exported)); !strings.Contains(o.errOut, "left out: ") {
+		t.Errorf("a bad line is not told: %s", o.errOut)
+	}
+	h.run(exitUsage, "hostkey", "accept", "--from", write("none.csv", "id,fingerprint\n"))
 
 	// The router has another key than the file said.
 	h.run(exitBlocked, "backup", "--wait", swapped.ID())

@@ -176,8 +176,11 @@ func readFingerprints(name string) (map[string]string, error) {
 	out := map[string]string{}
 	for row := 0; ; row++ {
 		record, err := r.Read()
-		if errors.Is(err, io.EOF) && row > 0 {
+		if errors.Is(err, io.EOF) && len(out) > 0 {
 			return out, nil
+		}
+		if errors.Is(err, io.EOF) {
+			return nil, &fault.InputError{File: name, Err: errors.New("holds no device: give the header id,fingerprint and a line for each")}
 		}
 		if err != nil {
 			return nil, &fault.InputError{File: name, Err: fmt.Errorf("not CSV with the columns id,fingerprint: %w", err)}
