@@ -5,6 +5,9 @@ import "bytes"
 // endMarker starts an end marker in a saved file; 32 hex digits follow.
 const endMarker = "confhaul-end-"
 
+// byteOrderMark is what some editors write in front of a file.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 // Inspection says what a saved export is.
 type Inspection struct {
 	Complete      bool     `json:"complete"`
@@ -23,7 +26,7 @@ type Inspection struct {
 // Inspect judges a saved export of any version. It knows no earlier export, so a menu that the router could not export is a
 // gap and makes the file incomplete only where it did not answer in time. Neither do hidden secrets.
 func Inspect(text []byte) Inspection {
-	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) // editors write a byte order mark
+	text = bytes.TrimPrefix(text, byteOrderMark)
 	marker := lastMarker(text)
 	text, marked := cutMarker(text, marker)
 	s := look(text)
@@ -56,7 +59,7 @@ func Inspect(text []byte) Inspection {
 
 // Body is a saved export without the line of its end marker, where it has one.
 func Body(text []byte) []byte {
-	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	text = bytes.TrimPrefix(text, byteOrderMark)
 	body, _ := cutMarker(text, lastMarker(text))
 	return body
 }

@@ -65,13 +65,14 @@ func TestInspectJSON(t *testing.T) {
 
 // FuzzInspect holds an inspection against Prove.
 func FuzzInspect(f *testing.F) {
-	for _, s := range []string{"", small, small + savedMarker, small + "#error exporting /x\n", small + "/ppp secret\nadd name=x\n", "expected end of command\n", savedMarker} {
+	for _, s := range []string{"", small, small + savedMarker, small + "#error exporting /x\n", small + "/ppp secret\nadd name=x\n", "expected end of command\n", savedMarker, "\ufeff" + small} {
 		f.Add([]byte(s))
 	}
 	f.Add(read(f, "office6.rsc"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		i := Inspect(text)
 		body := Body(text)
+		text = bytes.TrimPrefix(text, byteOrderMark)
 		if !bytes.HasPrefix(text, body) || (i.Proof == ProofMarker) != (len(body) < len(text)) {
 			t.Fatalf("proof %s, but %d of %d bytes are text", i.Proof, len(body), len(text))
 		}
