@@ -29,6 +29,8 @@ var rooms = map[string][]string{
 	"pkg/sshclient/sshtest":     nouns,
 	"pkg/natsio/natsiotest":     append([]string{"pkg/natsio"}, nouns...),
 
+	"pkg/chaos": append([]string{"pkg/routersim"}, nouns...), "cmd/chaos": {"pkg/chaos"},
+
 	"cmd/internal/app": nil, "cmd/internal/cli": nil, "cmd/confhaul": {"cmd/internal/cli"}, // nil: everything but test helpers
 }
 
@@ -42,8 +44,8 @@ var owners = map[string][]string{
 	"golang.org/x/crypto/ssh":                  {"pkg/sshclient", "pkg/routersim", "pkg/sshclient/sshtest"},
 	"golang.org/x/crypto/ssh/knownhosts":       {"pkg/sshclient"},
 	"github.com/pkg/sftp":                      {"pkg/sshclient", "pkg/routersim"},
-	"github.com/nats-io/nats.go":               {"pkg/natsio", "pkg/state", "pkg/stream"},
-	"github.com/nats-io/nats.go/jetstream":     {"pkg/natsio", "pkg/state", "pkg/stream"},
+	"github.com/nats-io/nats.go":               {"pkg/natsio", "pkg/state", "pkg/stream", "pkg/chaos"}, // chaos: a plain consumer, as the second opinion
+	"github.com/nats-io/nats.go/jetstream":     {"pkg/natsio", "pkg/state", "pkg/stream", "pkg/chaos"},
 	"github.com/nats-io/nats-server/v2/server": {"pkg/embedded", "pkg/natsio/natsiotest"},
 	"github.com/alicebob/miniredis/v2":         {"pkg/embedded"},
 }
