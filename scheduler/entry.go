@@ -80,7 +80,7 @@ func (s *Scheduler) planOf(e *entry, now time.Time) Plan {
 	if request != nil && now.Sub(request.At) > requestTTL {
 		request = nil // the store forgets it without a word
 	}
-	return s.o.Timetable.Plan(e.device, e.state, request, now)
+	return s.o.Timetable.Plan(e.device, s.sites[e.device.Site].Windows, e.state, request, now)
 }
 
 func (s *Scheduler) applySite(c backup.Change) {
@@ -89,7 +89,16 @@ func (s *Scheduler) applySite(c backup.Change) {
 	if c.Deleted {
 		return // a site with devices is written again; one without costs nothing
 	}
+	old := s.sites[c.Site.Name]
 	s.sites[c.Site.Name] = c.Site
+	if old.Windows.String() == c.Site.Windows.String() {
+		return
+	}
+	for key, e := range s.entries {
+		if e.known && e.device.Site == c.Site.Name {
+			s.replan(key, e)
+		}
+	}
 }
 
 // noticeSite lists a site that no record knows yet; keepLimits writes the record with the limit.
@@ -103,7 +112,7 @@ func (s *Scheduler) noticeSite(name string) {
 type Fleet struct {
 	Ages          []time.Duration // since the last proven backup began, one per device that has one
 	Never         int             // devices without a proven backup
-	OldestOverdue time.Duration   // of the devices that are due and not blocked
+	OldestOverdue time.Duration   // of the devices that are due, and neither blocked nor at a paused site
 	ByStatus      map[backup.Status]int
 	Sites         []string
 }
@@ -126,11 +135,16 @@ func (s *Scheduler) Fleet(now time.Time) Fleet {
 		} else {
 			f.Ages = append(f.Ages, now.Sub(e.state.GoodStarted))
 		}
-		if e.state.Block == nil && !e.plan.None() {
-			f.OldestOverdue = max(f.OldestOverdue, now.Sub(latest(time.Unix(e.plan.Slot, 0), e.state.NextAt))) // one that waits on the ladder is not late
+		if e.state.Block == nil && !e.plan.None() && s.sites[e.device.Site].Paused == nil {
+			f.OldestOverdue = max(f.OldestOverdue, now.Sub(s.expected(e)))
 		}
 	}
 	return f
+}
+
+// expected is when a device's run is due: one that waits on the ladder or for a window is not late.
+func (s *Scheduler) expected(e *entry) time.Time {
+	return latest(opened(e.device, s.sites[e.device.Site].Windows, time.Unix(e.plan.Slot, 0)), e.state.NextAt)
 }
 
 // dueHeap orders devices by the time of their next ensure.

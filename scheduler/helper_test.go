@@ -213,6 +213,18 @@ func (h *house) put(d device.Device) {
 	}
 }
 
+// putSite writes a site over whatever record stood there.
+func (h *house) putSite(s device.Site) {
+	h.t.Helper()
+	_, revision, err := h.store.Site(h.ctx, s.Name)
+	if err == nil {
+		_, err = h.store.PutSite(h.ctx, s, revision)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // setState changes what is known of a device.
 func (h *house) setState(d device.Device, change func(*backup.State)) {
 	h.t.Helper()

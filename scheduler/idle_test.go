@@ -20,7 +20,7 @@ func (h *house) register(n int) {
 	g.SetLimit(64)
 	for i := 0; n > 0; i++ {
 		d, s := newDevice(fmt.Sprint("router-", i), fmt.Sprint("site-", i%3), -time.Hour), goodState()
-		if table.Plan(d, s, nil, now).At.Before(now.Add(table.Lookahead() + 2*patience)) {
+		if table.Plan(d, nil, s, nil, now).At.Before(now.Add(table.Lookahead() + 2*patience)) {
 			continue
 		}
 		n--

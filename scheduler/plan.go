@@ -27,38 +27,68 @@ type Plan struct {
 func (p Plan) None() bool { return p.At.IsZero() }
 
 // Plan is the device's next run as seen at now. request is nil where none is open. It has no memory: what was missed,
-// moved or asked for shows in the state alone.
-func (t Timetable) Plan(d device.Device, s backup.State, request *backup.Request, now time.Time) Plan {
+// moved or asked for shows in the state alone. Outside the site's windows only requests run.
+func (t Timetable) Plan(d device.Device, windows device.Windows, s backup.State, request *backup.Request, now time.Time) Plan {
 	if !d.Enabled {
 		return Plan{}
 	}
 	slot := t.slot(d, s, now)
 	asked := request != nil && !request.ServedBy(s) && (s.Block == nil || request.Force)
-	reason := backup.ReasonSlot
-	if asked {
-		reason = backup.ReasonRequest
-	}
 	switch {
-	case s.Running.Live(now): // its outcome plans the device anew; this is for the case that none comes
-		return Plan{At: s.Running.Until, Slot: slot.Unix(), Urgent: asked, Reason: reason}
+	case s.Running.Live(now) && asked: // its outcome plans the device anew; this is for the case that none comes
+		return Plan{At: s.Running.Until, Slot: slot.Unix(), Urgent: true, Reason: backup.ReasonRequest}
+	case s.Running.Live(now):
+		return planned(opened(d, windows, s.Running.Until), slot)
 	case asked:
 		at := now
 		if s.PutBack > request.Since { // it has been tried since, and a fault of ours stood in the way
 			at = latest(now, s.NextAt)
 		}
-		return Plan{At: at, Slot: slot.Unix(), Urgent: true, Reason: reason}
+		return Plan{At: at, Slot: slot.Unix(), Urgent: true, Reason: backup.ReasonRequest}
 	case s.Block != nil:
 		return Plan{}
 	}
-	at := slot
-	if late := now.Sub(slot); late > t.Lookahead() {
+	at := opened(d, windows, slot)
+	if wait := at.Sub(slot); wait > 0 && !s.GoodStarted.IsZero() { // it serves all slots until then
+		slot = slot.Add(wait - wait%t.interval(d))
+		at = opened(d, windows, slot)
+	}
+	late := now.Sub(at) > t.Lookahead()
+	if late {
 		at = now.Add(t.spread(d, slot)) // a backlog after downtime does not start all at once
-		if next := slot.Add(t.interval(d)); next.Sub(at) < t.interval(d)/10 && !s.GoodStarted.IsZero() {
+	}
+	if late || at.After(slot) {
+		next := slot.Add(t.interval(d))
+		if next.Sub(at) < t.interval(d)/10 && !s.GoodStarted.IsZero() && windows.Open(next) {
 			at, slot = next, next // one run serves the missed slot and the one that is about to come
 		}
 	}
-	at = latest(at, s.NextAt, s.LastDial.Add(t.RedialDelay))
-	return Plan{At: at, Slot: slot.Unix(), Reason: reason}
+	return planned(opened(d, windows, latest(at, s.NextAt, s.LastDial.Add(t.RedialDelay))), slot)
+}
+
+// planned is the plan of an automatic run; without a time there is none.
+func planned(at, slot time.Time) Plan {
+	if at.IsZero() {
+		return Plan{}
+	}
+	return Plan{At: at, Slot: slot.Unix(), Reason: backup.ReasonSlot}
+}
+
+// windowSpread bounds the time over which what waited for a window starts when it opens.
+const windowSpread = 10 * time.Minute
+
+// opened is at where the windows are open then, and else the device's place in the next one: what waits for it starts over
+// a quarter of it, and at most over windowSpread. It is the zero time for windows that never open.
+func opened(d device.Device, windows device.Windows, at time.Time) time.Time {
+	if windows.Open(at) {
+		return at
+	}
+	opens, closes := windows.Next(at)
+	if opens.IsZero() {
+		return opens
+	}
+	span := min(closes.Sub(opens)/4, windowSpread)
+	return opens.Add(time.Duration(backup.Hash(d.ID+opens.UTC().Format(time.RFC3339)) % uint64(max(span, 1))))
 }
 
 // slot is the earliest slot that is not done, and of several missed ones the latest. The first one is a hash of the id

@@ -72,7 +72,7 @@ func TestPlan(t *testing.T) {
 		{"an expired mark is no session", d, with(func(s *backup.State) { s.Running = &backup.Running{Until: now.Add(-time.Second)} }), nil, now,
 			Plan{next, next.Unix(), false, backup.ReasonSlot}},
 	} {
-		if got := table.Plan(tc.d, tc.s, tc.request, tc.now); !got.At.Equal(tc.want.At) || got.Slot != tc.want.Slot || got.Urgent != tc.want.Urgent || got.Reason != tc.want.Reason {
+		if got := table.Plan(tc.d, nil, tc.s, tc.request, tc.now); !got.At.Equal(tc.want.At) || got.Slot != tc.want.Slot || got.Urgent != tc.want.Urgent || got.Reason != tc.want.Reason {
 			t.Errorf("%s:\n got %+v\nwant %+v", tc.name, got, tc.want)
 		}
 	}
@@ -84,7 +84,7 @@ func TestBacklogIsSpread(t *testing.T) {
 	now := epoch.Add(48 * time.Hour)
 	seconds := map[int64]int{}
 	for i := range 1000 {
-		p := table.Plan(dev(fmt.Sprint("r", i)), backup.State{V: 1, GoodStarted: epoch}, nil, now)
+		p := table.Plan(dev(fmt.Sprint("r", i)), nil, backup.State{V: 1, GoodStarted: epoch}, nil, now)
 		if wait := p.At.Sub(now); wait > table.Lookahead() && p.Slot <= now.Unix() {
 			t.Fatalf("an overdue device waits %s", wait)
 		}
@@ -125,7 +125,7 @@ func TestChangedInterval(t *testing.T) {
 			tt := table
 			tt.Interval = phase.interval
 			for end := now.Add(phase.length); ; {
-				p := tt.Plan(d, s, nil, now)
+				p := tt.Plan(d, nil, s, nil, now)
 				if p.At.After(end) {
 					now = end
 					break
@@ -148,9 +148,9 @@ func TestReplicasAgree(t *testing.T) {
 	t.Parallel()
 	d := dev("r1")
 	s := backup.State{V: 1, GoodStarted: epoch}
-	want := table.Plan(d, s, nil, epoch)
+	want := table.Plan(d, nil, s, nil, epoch)
 	for at := epoch; at.Before(want.At); at = at.Add(7 * time.Minute) {
-		if got := table.Plan(d, s, nil, at); got != want {
+		if got := table.Plan(d, nil, s, nil, at); got != want {
 			t.Fatalf("at %s: %+v, want %+v", at, got, want)
 		}
 	}

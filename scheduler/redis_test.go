@@ -3,6 +3,7 @@ package scheduler
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -78,7 +79,7 @@ func TestFlush(t *testing.T) {
 			t.Errorf("the site has its limit %d back at once", limit)
 		}
 	}
-	if err := r.queue.SetLimit(h.ctx, "a", device.Unlimited); err != nil { // nothing but the ladder holds it
+	if err := r.queue.SetLimits(h.ctx, "a", device.Limits{Sessions: device.Unlimited}); err != nil { // nothing but the ladder holds it
 		t.Fatal(err)
 	}
 	h.put(newDevice("due", "a", 0))
@@ -108,12 +109,14 @@ func TestVanishedLimit(t *testing.T) {
 		}
 	}
 	change := func(s device.Site) {
+		t.Helper()
+		h.putSite(s)
 		r.apply(backup.Change{Bucket: backup.BucketSites, Key: s.Name, Site: s})
 	}
 	start := time.Now()
 	look(start, false, 3, true) // a fresh site, at once
 	site, revision, err := h.store.Site(h.ctx, "a")
-	if err != nil || revision == 0 || site != (device.Site{Name: "a", Opened: true}) {
+	if err != nil || revision == 0 || !reflect.DeepEqual(site, device.Site{Name: "a", Opened: true}) {
 		t.Fatalf("the site's record is %+v, revision %d: %v", site, revision, err)
 	}
 	change(site)
@@ -135,7 +138,9 @@ func TestNewQueue(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	r := h.newReplica(func(o *Options) { o.NewQueue = true })
-	r.apply(backup.Change{Bucket: backup.BucketSites, Key: "a", Site: device.Site{Name: "a", Limit: 2, Opened: true}})
+	site := device.Site{Name: "a", Limit: 2, Opened: true}
+	h.putSite(site)
+	r.apply(backup.Change{Bucket: backup.BucketSites, Key: "a", Site: site})
 	now := time.Now()
 	if emptied, err := r.keepLimits(h.ctx, now); err != nil || emptied {
 		t.Fatalf("first look: emptied %v, %v", emptied, err)

@@ -4,7 +4,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +31,9 @@ type Queue interface {
 	EnsureNow(ctx context.Context, site string, t backup.Task, head bool) (backup.Standing, error)
 	Remove(ctx context.Context, site, deviceID string) (backup.Standing, error)
 	Missing(ctx context.Context, site string, deviceIDs []string) ([]string, error)
-	Limits(ctx context.Context, sites []string) (map[string]int, error)
-	SetLimit(ctx context.Context, site string, limit int) error
+	Sweep(ctx context.Context, site string, deviceIDs []string) (repaired int, err error)
+	Limits(ctx context.Context, sites []string) (map[string]device.Limits, error)
+	SetLimits(ctx context.Context, site string, l device.Limits) error
 }
 
 // Options are a Scheduler's parts and figures.
@@ -117,7 +117,10 @@ func (s *Scheduler) loop(ctx context.Context, changes <-chan backup.Change, read
 			return
 		case c := <-changes:
 			s.apply(c)
-			if !loaded || c.Bucket != backup.BucketRequests {
+			if c.Bucket == backup.BucketSites {
+				lastLimits = time.Time{} // who pauses a site does not wait
+			}
+			if !loaded || c.Bucket != backup.BucketRequests && c.Bucket != backup.BucketSites {
 				continue
 			}
 		case <-ready:
@@ -247,20 +250,30 @@ func (s *Scheduler) dropTasks(ctx context.Context) error {
 	return nil
 }
 
-// fullPass looks whether every device that should have a task has one: the queue may have lost any of them.
+// fullPass looks whether every device that should have a task has one: the queue may have lost any of them, and a window
+// may have closed before a pending one's turn came, whereupon its worker let it go.
 func (s *Scheduler) fullPass(ctx context.Context, now time.Time) error {
 	horizon := now.Add(s.o.Timetable.Lookahead())
 	bySite := map[string][]string{}
 	s.mu.Lock()
+	for name := range s.sites {
+		bySite[name] = nil
+	}
+	due := 0
 	for _, e := range s.entries {
-		if e.plan = s.planOf(e, now); !e.plan.None() && !e.plan.At.After(horizon) {
+		switch e.plan = s.planOf(e, now); {
+		case e.plan.None():
+		case !e.plan.At.After(horizon):
 			bySite[e.device.Site] = append(bySite[e.device.Site], e.device.ID)
+			due++
+		case e.index < 0:
+			s.due.put(e, e.plan.At)
 		}
 	}
 	s.mu.Unlock()
 	lost := 0
 	for site, ids := range bySite {
-		missing, err := s.o.Queue.Missing(ctx, site, ids)
+		missing, err := s.missing(ctx, site, ids)
 		if err != nil {
 			return err
 		}
@@ -273,8 +286,20 @@ func (s *Scheduler) fullPass(ctx context.Context, now time.Time) error {
 		}
 		s.mu.Unlock()
 	}
-	s.o.Log.Debug("full pass", "due", len(bySite), "without_task", lost, "took", time.Since(now).Round(time.Millisecond))
+	s.o.Log.Debug("full pass", "due", due, "without_task", lost, "took", time.Since(now).Round(time.Millisecond))
 	return nil
+}
+
+// missing tells which devices of a site have no task, after its queue is swept.
+func (s *Scheduler) missing(ctx context.Context, site string, ids []string) ([]string, error) {
+	repaired, err := s.o.Queue.Sweep(ctx, site, ids)
+	if err != nil {
+		return nil, err
+	}
+	if repaired > 0 {
+		s.o.Log.Warn("queue repaired: Redis had lost parts of it", "site", site, "tasks", repaired)
+	}
+	return s.o.Queue.Missing(ctx, site, ids)
 }
 
 // keepLimits makes the limits in Redis those of the registry. A site whose key vanished gets it back only after sessions
@@ -295,7 +320,7 @@ func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool
 		return false, err
 	}
 	for _, site := range sites {
-		limit, there := standing[site.Name]
+		limits, there := standing[site.Name]
 		if !there && site.Opened && !s.o.NewQueue {
 			emptied = true // at each look, also the one that writes the limit: Redis may have been emptied once more
 			since, seen := s.vanished[site.Name]
@@ -309,12 +334,7 @@ func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool
 			}
 		}
 		delete(s.vanished, site.Name)
-		if want := cmp.Or(site.Limit, s.o.SiteLimit); !there || limit != want {
-			if err := s.o.Queue.SetLimit(ctx, site.Name, want); err != nil {
-				return emptied, err
-			}
-		}
-		if !site.Opened {
+		if !there || limits != site.Limits(s.o.SiteLimit) || !site.Opened {
 			if err := s.openSite(ctx, site.Name); err != nil {
 				return emptied, err
 			}
@@ -324,7 +344,8 @@ func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool
 	return emptied, nil
 }
 
-// openSite records that the site's limit has stood in Redis.
+// openSite writes the site's limits to Redis, as the registry has them now: this replica may have stalled, and must not
+// bring back what somebody has changed since. Then it records that they have stood there.
 func (s *Scheduler) openSite(ctx context.Context, name string) error {
 	site, revision, err := s.o.Registry.Site(ctx, name)
 	if err != nil {
@@ -332,6 +353,9 @@ func (s *Scheduler) openSite(ctx context.Context, name string) error {
 	}
 	if revision == 0 {
 		site.Name = name
+	}
+	if err := s.o.Queue.SetLimits(ctx, name, site.Limits(s.o.SiteLimit)); err != nil || site.Opened {
+		return err
 	}
 	site.Opened = true
 	// On a conflict another replica was quicker, and its change is on its way here.

@@ -76,16 +76,6 @@ func (d Device) Endpoint() string { return net.JoinHostPort(d.Address, strconv.I
 // Key is the device's key in every KV bucket and the tail of its subjects: <site>.<device>, both encoded.
 func (d Device) Key() string { return Key(d.Site, d.ID) }
 
-// Site is a place with a queue of its own (KV bucket sites).
-type Site struct {
-	Name   string `json:"name"`
-	Limit  int    `json:"limit,omitempty"` // sessions at once over the whole fleet; 0: what the settings say, -1: no limit
-	Opened bool   `json:"opened"`          // a limit has stood in Redis once, so its absence there means that Redis lost it
-}
-
-// Unlimited is the limit of a site that has none.
-const Unlimited = -1
-
 // Inventory says which inventory file the registry holds (KV bucket inventory, key current).
 type Inventory struct {
 	Digest     string    `json:"digest"` // sha256 of the file

@@ -13,17 +13,35 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// guard stands in front of asynq's dequeue script, in the same atomic script. The length of asynq's active list is the
-// number of the queue's tasks in work over the whole fleet. A queue without a limit key hands out nothing: an emptied
-// Redis must never mean unlimited.
+// guard stands in front of asynq's dequeue script (its KEYS: pending, paused, active, lease), in the same atomic script. The
+// length of asynq's active list is the number of the queue's tasks in work over the whole fleet. A queue without a limit
+// key hands out nothing: an emptied Redis must never mean unlimited. A task that comes too early for the site's rate stays
+// pending; then the answer is the microseconds to wait. The time is Redis', so that workers' clocks do not matter; a start
+// that lies ahead of it was written by another server's clock and does not count.
 const guard = `
-local limit = tonumber(redis.call("GET", "confhaul:" .. string.match(KEYS[3], "{.*}") .. ":limit") or 0)
-if limit >= 0 and redis.call("LLEN", KEYS[3]) >= limit then
+local site = string.match(KEYS[3], "{.*}")
+local sessions, rate = string.match(redis.call("GET", "confhaul:" .. site .. ":limit") or "", "^(%S+) ?(%S*)$")
+sessions, rate = tonumber(sessions or "") or 0, tonumber(rate or "") or 0
+if sessions >= 0 and redis.call("LLEN", KEYS[3]) >= sessions then
 	return nil
+end
+if rate > 0 then
+	if redis.call("LLEN", KEYS[1]) == 0 or redis.call("EXISTS", KEYS[2]) == 1 then
+		return nil
+	end
+	local time = redis.call("TIME")
+	local now, apart = time[1] * 1000000 + time[2], 1000000 / rate
+	local key = "confhaul:" .. site .. ":started"
+	local ago = now - (tonumber(redis.call("GET", key) or "") or 0)
+	if ago >= 0 and ago < apart then
+		return math.ceil(apart - ago)
+	end
+	redis.call("SET", key, string.format("%.0f", now), "PX", string.format("%.0f", math.ceil(apart / 1000) + 1000))
 end
 `
 
-// slotWait is how long a full worker waits for a session to end before its server looks around again.
+// slotWait is how long a dequeue waits, for a session of a full worker to end and for the site's rate, before its server
+// looks around again.
 const slotWait = time.Second
 
 // rescueTimeout bounds the repeated write of a finished task.
@@ -33,11 +51,13 @@ const rescueTimeout = 3 * time.Second
 //   - puts the guard before asynq's dequeue script, which it knows by the shape of its keys and whose text it asks for by
 //     answering the first EVALSHA with NOSCRIPT, whereupon go-redis sends the text;
 //   - takes a slot of this process before a dequeue, which the handler gives back, so that the number of sessions is
-//     counted by us and not by asynq, which forgets handlers that outlive their deadline;
+//     counted by us and not by asynq, which forgets handlers that outlive their deadline, and no queue has more than its
+//     share of them (share.go);
 //   - gives a live context to the writes of finished tasks that asynq 0.25 and 0.26 repeat with a context they have
 //     cancelled themselves (processor.go, defer cancel), so that a blip of Redis does not lose a result.
 type gate struct {
 	slots chan struct{} // holds one token per session in work
+	share *share
 	hold  func() bool
 	told  func(err error) // hears of every answer of Redis to a dequeue; nil: it answered
 
@@ -47,15 +67,33 @@ type gate struct {
 	guarded bool // a dequeue with the guard has run
 }
 
-func newGate(sessions int, hold func() bool, told func(error)) *gate {
+// newGate makes a gate. waiting says which of the served queues have tasks to hand out.
+func newGate(sessions int, hold func() bool, told func(error), waiting func() map[string]bool) *gate {
 	if hold == nil {
 		hold = func() bool { return false }
 	}
-	return &gate{slots: make(chan struct{}, sessions), hold: hold, told: told}
+	return &gate{slots: make(chan struct{}, sessions), share: newShare(sessions, waiting), hold: hold, told: told}
+}
+
+// take gets a slot for a queue's session; false where none came free in time, or where the queue has its share.
+func (g *gate) take(site string, late <-chan time.Time) bool {
+	select {
+	case g.slots <- struct{}{}:
+	case <-late:
+		return false
+	}
+	if !g.share.take(site) {
+		<-g.slots
+		return false
+	}
+	return true
 }
 
 // release gives a slot back; each handler does so once.
-func (g *gate) release() { <-g.slots }
+func (g *gate) release(site string) {
+	g.share.release(site)
+	<-g.slots
+}
 
 func (g *gate) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
@@ -89,31 +127,60 @@ func (g *gate) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessH
 		cmd.SetErr(noScript{})
 		return noScript{}
 	}
-	if g.hold() {
-		cmd.SetErr(redis.Nil)
-		return redis.Nil
+	site := siteOf(cmd.Args())
+	late := time.NewTimer(slotWait)
+	defer late.Stop()
+	for {
+		if g.hold() || !g.take(site, late.C) {
+			return nothing(cmd)
+		}
+		err := next(ctx, cmd)
+		g.heard(err)
+		wait, early := tooEarly(cmd, err)
+		if err == nil && !early {
+			return nil // the handler gives the slot back
+		}
+		g.release(site) // nothing was handed out, or nobody knows: then asynq's lease brings the task back
+		if !early {
+			return err
+		}
+		due := time.NewTimer(wait)
+		select {
+		case <-due.C:
+		case <-late.C:
+			due.Stop()
+			return nothing(cmd)
+		}
 	}
-	wait := time.NewTimer(slotWait)
-	defer wait.Stop()
-	select {
-	case g.slots <- struct{}{}:
-	case <-wait.C:
-		cmd.SetErr(redis.Nil)
-		return redis.Nil
-	}
-	err := next(ctx, cmd)
-	if err != nil { // nothing was handed out, or nobody knows: then asynq's lease brings the task back
-		g.release()
-	}
-	if err == nil || errors.Is(err, redis.Nil) {
+}
+
+// heard notes what became of a dequeue.
+func (g *gate) heard(err error) {
+	switch {
+	case err == nil, errors.Is(err, redis.Nil):
 		g.mu.Lock()
 		g.guarded = true
 		g.mu.Unlock()
 		g.told(nil)
-	} else if !isNoScript(err) {
+	case !isNoScript(err):
 		g.told(err)
 	}
-	return err
+}
+
+// nothing is the answer of an empty queue.
+func nothing(cmd redis.Cmder) error {
+	cmd.SetErr(redis.Nil)
+	return redis.Nil
+}
+
+// tooEarly says whether the guard kept a task back for the site's rate, and for how long.
+func tooEarly(cmd redis.Cmder, err error) (time.Duration, bool) {
+	c, ok := cmd.(*redis.Cmd)
+	if err != nil || !ok {
+		return 0, false
+	}
+	n, ok := c.Val().(int64)
+	return time.Duration(n) * time.Microsecond, ok
 }
 
 // guardScript swaps the guarded script in; false while its text is not known yet.
@@ -149,6 +216,12 @@ func (g *gate) proven() bool {
 // isDequeue knows asynq's dequeue by its four keys: pending, paused, active, lease.
 func isDequeue(args []any) bool {
 	return hasKeys(args, 4, 0, "pending", "paused", "active", "lease")
+}
+
+// siteOf is the queue of a dequeue.
+func siteOf(args []any) string {
+	key, _ := args[3].(string)
+	return strings.TrimSuffix(strings.TrimPrefix(key, "asynq:{"), "}:pending")
 }
 
 // isFinish knows done and complete (keys active, lease, ...) and retry and archive (keys t:<id>, active, lease, ...).

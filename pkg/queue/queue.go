@@ -236,6 +236,9 @@ func (c *Client) Remove(ctx context.Context, site, deviceID string) (backup.Stan
 	return backup.Standing(s), c.fail("remove task", err)
 }
 
+// queuesKey is where asynq lists the queues that its inspector and the dashboard know.
+const queuesKey = "asynq:queues"
+
 // keys names asynq's keys of one queue.
 type keys struct{ site string }
 
@@ -247,60 +250,16 @@ func (k keys) states() [6]string {
 }
 func (k keys) isList(part string) bool { return part == "pending" || part == "active" }
 
-// Limits reads the sessions limit that stands in Redis for each site; a site whose key is missing is not in the answer.
-func (c *Client) Limits(ctx context.Context, sites []string) (map[string]int, error) {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
-	defer cancel()
-	pipe := c.redis.Pipeline()
-	got := make(map[string]*redis.StringCmd, len(sites))
-	for _, s := range sites {
-		got[s] = pipe.Get(ctx, keys{s}.limit())
-	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, c.fail("read site limits", err)
-	}
-	out := make(map[string]int, len(sites))
-	for s, g := range got {
-		if n, err := g.Int(); err == nil {
-			out[s] = n
-		}
-	}
-	return out, nil
-}
-
-// SetLimit writes a site's limit of sessions over the whole fleet (-1: none), and the site's name where the
-// dashboard looks for queues: asynq writes that once per process, so an emptied Redis would not get it back.
-func (c *Client) SetLimit(ctx context.Context, site string, limit int) error {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
-	defer cancel()
-	pipe := c.redis.Pipeline()
-	pipe.Set(ctx, keys{site}.limit(), limit, 0)
-	pipe.SAdd(ctx, "asynq:queues", site)
-	_, err := pipe.Exec(ctx)
-	return c.fail("write site limit", err)
-}
-
 // Missing tells which of the site's devices have no task that is yet to run or runs; completed and archived do not count.
 func (c *Client) Missing(ctx context.Context, site string, deviceIDs []string) ([]string, error) {
-	const batch = 1000
+	states, err := c.states(ctx, site, deviceIDs)
+	if err != nil {
+		return nil, err
+	}
 	var missing []string
-	for start := 0; start < len(deviceIDs); start += batch {
-		ids := deviceIDs[start:min(start+batch, len(deviceIDs))]
-		bctx, cancel := context.WithTimeout(ctx, operationTimeout)
-		pipe := c.redis.Pipeline()
-		got := make([]*redis.StringCmd, len(ids))
-		for i, id := range ids {
-			got[i] = pipe.HGet(bctx, keys{site}.task(backup.TaskID(id)), "state")
-		}
-		_, err := pipe.Exec(bctx)
-		cancel()
-		if err != nil && !errors.Is(err, redis.Nil) {
-			return nil, c.fail("look for tasks", err)
-		}
-		for i, g := range got {
-			if s := g.Val(); s == "" || s == "completed" || s == "archived" {
-				missing = append(missing, ids[i])
-			}
+	for i, s := range states {
+		if s == "" || s == "completed" || s == "archived" {
+			missing = append(missing, deviceIDs[i])
 		}
 	}
 	return missing, nil

@@ -54,7 +54,7 @@ func ctxFor(t *testing.T) context.Context {
 
 func setLimit(t *testing.T, c *Client, site string, n int) {
 	t.Helper()
-	if err := c.SetLimit(ctxFor(t), site, n); err != nil {
+	if err := c.SetLimits(ctxFor(t), site, device.Limits{Sessions: n}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -331,7 +331,7 @@ func TestStopReturnsTasksUncounted(t *testing.T) {
 // TestResultSurvivesBlip gives the hook a finish script whose context asynq has cancelled already.
 func TestResultSurvivesBlip(t *testing.T) {
 	t.Parallel()
-	g := newGate(1, nil, func(error) {})
+	g := newGate(1, nil, func(error) {}, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	var live bool

@@ -81,7 +81,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 		redis: rc, handler: o.Handler, grace: o.Grace, log: o.Log,
 		servers: map[string]*asynq.Server{}, running: map[string]*runningTask{},
 	}
-	s.gate = newGate(o.Sessions, o.Hold, s.tellRedis)
+	s.gate = newGate(o.Sessions, o.Hold, s.tellRedis, s.waiting)
 	rc.AddHook(s.gate)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stopOwnership = cancel
@@ -150,7 +150,7 @@ func (s *Server) asking(ctx context.Context) bool {
 // process runs one task under a context of our own, so that the reason of its end can be told.
 func (s *Server) process(site string) func(context.Context, *asynq.Task) error {
 	return func(ctx context.Context, t *asynq.Task) error {
-		defer s.gate.release()
+		defer s.gate.release(site)
 		id, _ := asynq.GetTaskID(ctx)
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)

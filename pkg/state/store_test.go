@@ -144,12 +144,19 @@ func TestTrustHostKeyFirstOneWins(t *testing.T) {
 func TestSitesRequestsInventoryBreakers(t *testing.T) {
 	t.Parallel()
 	s, ctx := store(t), natsiotest.Within(t)
-	site := device.Site{Name: "berlin", Limit: device.Unlimited, Opened: true}
+	window, err := device.ParseWindow("mon-fri 22:00-05:00 Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := device.Site{
+		Name: "berlin", Limit: device.Unlimited, Opened: true, Rate: 0.5, Windows: device.Windows{window},
+		Paused: &device.Pause{At: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), By: "anna@desk", Reason: "works"},
+	}
 	revision := must[uint64](t)(s.PutSite(ctx, site, 0))
-	if got, r, err := s.Site(ctx, "berlin"); err != nil || got != site || r != revision {
+	if got, r, err := s.Site(ctx, "berlin"); err != nil || !reflect.DeepEqual(got, site) || r != revision {
 		t.Errorf("site: %+v, %d, %v", got, r, err)
 	}
-	if got, err := s.Sites(ctx); err != nil || len(got) != 1 || got[0] != site {
+	if got, err := s.Sites(ctx); err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], site) {
 		t.Errorf("sites: %+v, %v", got, err)
 	}
 	if _, err := s.PutSite(ctx, device.Site{Name: "berlin"}, 0); !errors.Is(err, backup.ErrConflict) {

@@ -106,7 +106,7 @@ func Work(sites []string) Role {
 			Whole: p.Settings.Timeouts.Whole, RedialDelay: p.Settings.RedialDelay, Ladder: p.Settings.Retry,
 		})
 		server, err := queue.NewServer(queue.ServerOptions{
-			URL: p.Settings.Redis, Sessions: p.Settings.Concurrency, Grace: p.Settings.Grace, Handler: w.Run, Hold: p.Hold, Log: p.Log,
+			URL: p.Settings.Redis, Sessions: p.Settings.Concurrency, Grace: p.Settings.Grace, Handler: p.withinWindows(w.Run), Hold: p.Hold, Log: p.Log,
 		})
 		if err != nil {
 			return err

@@ -166,7 +166,7 @@ Start with "confhaul demo", then "confhaul try ADDRESS" against one router of yo
 	f.StringVarP(&e.output, "output", "o", "table", "output `format`: table or json")
 	root.AddCommand(
 		e.demoCmd(), e.upCmd(), e.schedulerCmd(), e.workerCmd(), e.dashboardCmd(),
-		e.tryCmd(), e.backupCmd(), e.statusCmd(), e.showCmd(), e.unblockCmd(), e.hostkeyCmd(), e.inspectCmd(), e.inventoryCmd(), e.settingsCmd(), e.simCmd(), e.versionCmd(),
+		e.tryCmd(), e.backupCmd(), e.statusCmd(), e.showCmd(), e.unblockCmd(), e.hostkeyCmd(), e.siteCmd(), e.inspectCmd(), e.inventoryCmd(), e.settingsCmd(), e.simCmd(), e.versionCmd(),
 	)
 	return root
 }
