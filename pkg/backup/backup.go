@@ -33,6 +33,8 @@ type Task struct {
 	Device string `json:"device"`
 	Slot   int64  `json:"slot"` // due time in unix seconds
 	Reason Reason `json:"reason"`
+	// Ticket tells this task from every other one that the device ever had; the queue sets it.
+	Ticket string `json:"ticket,omitempty"`
 }
 
 // TaskID is constant per device, so that a device has one outstanding task at most.

@@ -2,7 +2,7 @@ package queue
 
 import (
 	"context"
-	"crypto/sha1" // the name by which Redis knows a script
+	"crypto/sha1" // as Redis names scripts
 	"encoding/hex"
 	"errors"
 	"net"
@@ -47,8 +47,25 @@ const slotWait = time.Second
 // rescueTimeout bounds the repeated write of a finished task.
 const rescueTimeout = 3 * time.Second
 
+// finishGuard stands in front of the scripts by which asynq ends a run (complete, retry, archive), which it repeats when
+// Redis did not answer: the id is the device's, and by now it may name another task, in another worker's hands. Only the
+// task of the run that ended is ended; for any other there is nothing left to do.
+const finishGuard = `
+local function ticket(message) return string.match(message or "", '"ticket":"(%w+)"') end
+local mine
+for _, argument in ipairs(ARGV) do mine = mine or ticket(argument) end
+for _, key in ipairs(KEYS) do
+	if mine and string.find(key, "}:t:.") then
+		local task = redis.call("HMGET", key, "state", "msg")
+		if task[1] ~= "active" or ticket(task[2]) ~= mine then
+			return redis.status_reply("OK")
+		end
+	end
+end
+`
+
 // gate is a go-redis hook that sees every command of a worker's asynq servers. It
-//   - puts the guard before asynq's dequeue script, which it knows by the shape of its keys and whose text it asks for by
+//   - puts the guards before asynq's scripts, which it knows by the shape of their keys and whose text it asks for by
 //     answering the first EVALSHA with NOSCRIPT, whereupon go-redis sends the text;
 //   - takes a slot of this process before a dequeue, which the handler gives back, so that the number of sessions is
 //     counted by us and not by asynq, which forgets handlers that outlive their deadline, and no queue has more than its
@@ -62,17 +79,22 @@ type gate struct {
 	told  func(err error) // hears of every answer of Redis to a dequeue; nil: it answered
 
 	mu      sync.Mutex
-	source  string
-	sha     string
-	guarded bool // a dequeue with the guard has run
+	scripts map[string]script // by the digest of asynq's text
+	guarded bool              // a dequeue with the guard has run
 }
+
+// script is one of asynq's with a guard before it.
+type script struct{ text, sha string }
 
 // newGate makes a gate. waiting says which of the served queues have tasks to hand out.
 func newGate(sessions int, hold func() bool, told func(error), waiting func() map[string]bool) *gate {
 	if hold == nil {
 		hold = func() bool { return false }
 	}
-	return &gate{slots: make(chan struct{}, sessions), share: newShare(sessions, waiting), hold: hold, told: told}
+	return &gate{
+		slots: make(chan struct{}, sessions), share: newShare(sessions, waiting), hold: hold, told: told,
+		scripts: map[string]script{},
+	}
 }
 
 // take gets a slot for a queue's session; false where none came free in time, or where the queue has its share.
@@ -113,7 +135,13 @@ func (g *gate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if isDequeue(args) {
 			return g.dequeue(ctx, cmd, next)
 		}
-		if isFinish(args) && errors.Is(ctx.Err(), context.Canceled) {
+		if !isFinish(args) {
+			return next(ctx, cmd)
+		}
+		if !g.put(finishGuard, cmd) {
+			return askText(cmd)
+		}
+		if errors.Is(ctx.Err(), context.Canceled) {
 			live, cancel := context.WithTimeout(context.WithoutCancel(ctx), rescueTimeout)
 			defer cancel()
 			return next(live, cmd)
@@ -123,9 +151,8 @@ func (g *gate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 }
 
 func (g *gate) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
-	if !g.guardScript(cmd) {
-		cmd.SetErr(noScript{})
-		return noScript{}
+	if !g.put(guard, cmd) {
+		return askText(cmd)
 	}
 	site := siteOf(cmd.Args())
 	late := time.NewTimer(slotWait)
@@ -183,27 +210,32 @@ func tooEarly(cmd redis.Cmder, err error) (time.Duration, bool) {
 	return time.Duration(n) * time.Microsecond, ok
 }
 
-// guardScript swaps the guarded script in; false while its text is not known yet.
-func (g *gate) guardScript(cmd redis.Cmder) bool {
+// put swaps the script for the one with the guard before it; false while its text is not known yet.
+func (g *gate) put(guard string, cmd redis.Cmder) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	args := cmd.Args()
-	if text, ok := args[1].(string); ok && cmd.Name() == "eval" {
-		if !strings.HasPrefix(text, guard) { // a repeated command comes with the guard already in it
-			text = guard + text
+	of, _ := args[1].(string)
+	if cmd.Name() == "eval" {
+		if strings.HasPrefix(of, guard) { // a repeated command
+			return true
 		}
-		if g.source != text {
-			sum := sha1.Sum([]byte(text))
-			g.source, g.sha = text, hex.EncodeToString(sum[:])
-		}
-		args[1] = g.source
+		text := guard + of
+		g.scripts[digest(of)] = script{text, digest(text)}
+		args[1] = text
 		return true
 	}
-	if g.source == "" {
-		return false
+	s, known := g.scripts[of]
+	if known {
+		args[1] = s.sha
 	}
-	args[1] = g.sha
-	return true
+	return known
+}
+
+// digest is the name by which Redis knows a script.
+func digest(text string) string {
+	sum := sha1.Sum([]byte(text))
+	return hex.EncodeToString(sum[:])
 }
 
 // proven says whether a guarded dequeue has gone through Redis.
@@ -222,6 +254,12 @@ func isDequeue(args []any) bool {
 func siteOf(args []any) string {
 	key, _ := args[3].(string)
 	return strings.TrimSuffix(strings.TrimPrefix(key, "asynq:{"), "}:pending")
+}
+
+// askText makes go-redis send the script's text.
+func askText(cmd redis.Cmder) error {
+	cmd.SetErr(noScript{})
+	return noScript{}
 }
 
 // isFinish knows done and complete (keys active, lease, ...) and retry and archive (keys t:<id>, active, lease, ...).

@@ -13,6 +13,7 @@ package queue
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -157,6 +158,7 @@ func (c *Client) ensure(ctx context.Context, site string, t backup.Task, at time
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	id := backup.TaskID(t.Device)
+	t.Ticket = rand.Text()
 	opts := []asynq.Option{asynq.Queue(site), asynq.TaskID(id), asynq.MaxRetry(maxRetry), asynq.Timeout(taskTimeout), asynq.Retention(retention)}
 	if !h.now {
 		opts = append(opts, asynq.ProcessAt(at))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -58,6 +60,7 @@ type Server struct {
 
 type runningTask struct {
 	site   string
+	ticket string
 	cancel context.CancelCauseFunc
 }
 
@@ -152,10 +155,11 @@ func (s *Server) process(site string) func(context.Context, *asynq.Task) error {
 	return func(ctx context.Context, t *asynq.Task) error {
 		defer s.gate.release(site)
 		id, _ := asynq.GetTaskID(ctx)
+		task, err := backup.DecodeTask(t.Payload())
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		s.mu.Lock()
-		mine := &runningTask{site, cancel}
+		mine := &runningTask{site, task.Ticket, cancel}
 		s.running[id] = mine
 		if s.draining {
 			cancel(ErrDraining)
@@ -168,7 +172,6 @@ func (s *Server) process(site string) func(context.Context, *asynq.Task) error {
 			}
 			s.mu.Unlock()
 		}()
-		task, err := backup.DecodeTask(t.Payload())
 		switch {
 		case errors.Is(err, backup.ErrNewerTask):
 			return verdict(backup.Next{Action: backup.Again, Delay: backup.NewerDelay}, err)
@@ -229,7 +232,8 @@ func (s *Server) tellRedis(err error) {
 	}
 }
 
-// watchOwnership ends the sessions of tasks that Redis no longer counts as active: another worker may get them.
+// watchOwnership ends the sessions of tasks that Redis no longer counts as ours: another worker may get them. And it
+// brings back the tasks of workers that died.
 func (s *Server) watchOwnership(ctx context.Context) {
 	tick := time.NewTicker(ownershipInterval)
 	defer tick.Stop()
@@ -239,6 +243,7 @@ func (s *Server) watchOwnership(ctx context.Context) {
 			return
 		case <-tick.C:
 			s.dropLost(ctx)
+			s.recover(ctx)
 		}
 	}
 }
@@ -248,23 +253,46 @@ func (s *Server) dropLost(ctx context.Context) {
 	defer cancel()
 	s.mu.Lock()
 	pipe := s.redis.Pipeline()
-	got := make(map[string]*redis.StringCmd, len(s.running))
+	asked := make(map[string]*runningTask, len(s.running))
+	got := make(map[string]*redis.SliceCmd, len(s.running))
 	for id, r := range s.running {
-		got[id] = pipe.HGet(ctx, keys{r.site}.task(id), "state")
+		asked[id], got[id] = r, pipe.HMGet(ctx, keys{r.site}.task(id), "state", "msg")
 	}
 	s.mu.Unlock()
 	if len(got) == 0 {
 		return
 	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+	if _, err := pipe.Exec(ctx); err != nil {
 		return // Redis is away: asynq's lease ends the handlers in time
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, g := range got {
-		if r, ok := s.running[id]; ok && g.Val() != "active" {
-			s.log.Warn("task lost: closing its session", "task", id, "site", r.site, "state", g.Val())
+		state, _ := g.Val()[0].(string)
+		message, _ := g.Val()[1].(string)
+		if r := asked[id]; s.running[id] == r && (state != "active" || !strings.Contains(message, r.ticket)) {
+			s.log.Warn("task lost: closing its session", "task", id, "site", r.site, "state", state)
 			r.cancel(ErrLost)
+		}
+	}
+}
+
+// recover brings back what dead workers left in work at the served sites.
+func (s *Server) recover(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	s.mu.Lock()
+	sites := slices.Collect(maps.Keys(s.servers))
+	s.mu.Unlock()
+	for _, site := range sites {
+		k := keys{site}
+		n, err := recoverLost.Run(ctx, s.redis, []string{k.of("lease"), k.of("active"), k.of("retry")},
+			int(leaseSlack.Seconds()), k.of("t:"), int(backup.LostLeaseDelay.Seconds())).Int()
+		switch {
+		case err != nil:
+			return // Redis is away, which the dequeues tell
+		case n > 0:
+			s.log.Warn("tasks of a lost worker put back", "site", site, "tasks", n)
 		}
 	}
 }

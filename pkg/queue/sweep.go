@@ -14,6 +14,25 @@ import (
 // leaseDuration is asynq's (internal/rdb: LeaseDuration).
 const leaseDuration = 30 * time.Second
 
+// leaseSlack is how long after its end a lease still counts: leases are written by workers' clocks, which are up to 10 s
+// off, and read by Redis'.
+const leaseSlack = 12 * time.Second
+
+// recoverLost puts tasks back whose lease has ended. asynq's recoverer does so too, but only once a minute and 30 s late,
+// and all the time the task of a dead worker counts against its site's limit. KEYS: lease, active, retry. ARGV: slack in
+// seconds, task key prefix, delay in seconds.
+var recoverLost = redis.NewScript(`
+local now, n = tonumber(redis.call("TIME")[1]), 0
+for _, id in ipairs(redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now - ARGV[1], "LIMIT", 0, 100)) do
+	redis.call("ZREM", KEYS[1], id)
+	if redis.call("LREM", KEYS[2], 0, id) > 0 and redis.call("HGET", ARGV[2] .. id, "state") == "active" then
+		redis.call("ZADD", KEYS[3], now + ARGV[3], id)
+		redis.call("HSET", ARGV[2] .. id, "state", "retry")
+		n = n + 1
+	end
+end
+return n`)
+
 // sweepActive repairs active list and lease set, both of which asynq's scripts change together: what is in one and not in
 // the other is never a passing state. A lease without an active task is taken away, as it fails at each of the recoverer's
 // turns. KEYS: active, lease, asynq:queues. ARGV: new lease, task key prefix, queue.

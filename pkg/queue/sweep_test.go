@@ -159,12 +159,13 @@ func TestSweepKeepsLiveSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	sweep(t, c, 1, "r1")
-	if err := c.redis.ZAdd(ctx, k.of("lease"), redis.Z{Score: 1, Member: id}).Err(); err != nil { // so that the heartbeat shows
+	soon := time.Now().Unix()
+	if err := c.redis.ZAdd(ctx, k.of("lease"), redis.Z{Score: float64(soon), Member: id}).Err(); err != nil { // so that the heartbeat shows
 		t.Fatal(err)
 	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for score := 0.0; score < 2; score = c.redis.ZScore(ctx, k.of("lease"), id).Val() {
+	for score := 0.0; score <= float64(soon); score = c.redis.ZScore(ctx, k.of("lease"), id).Val() {
 		await(t, tick.C, "a heartbeat")
 	}
 	close(release)
