@@ -396,3 +396,24 @@ func (l *logLines) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// look has the replica look at the limits at the given time, and on the way there as often as it does while it runs.
+func (h *house) look(r *replica, at time.Time) (emptied bool) {
+	h.t.Helper()
+	if r.looked.IsZero() {
+		r.looked = at
+	}
+	for {
+		next := r.looked.Add(limitsInterval)
+		if next.After(at) {
+			next = at
+		}
+		var err error
+		if emptied, err = r.keepLimits(h.ctx, next); err != nil {
+			h.t.Fatal(err)
+		}
+		if next.Equal(at) {
+			return emptied
+		}
+	}
+}

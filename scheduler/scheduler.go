@@ -6,7 +6,6 @@ package scheduler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -34,6 +33,7 @@ type Queue interface {
 	Sweep(ctx context.Context, site string, deviceIDs []string) (repaired int, err error)
 	Limits(ctx context.Context, sites []string) (map[string]device.Limits, error)
 	SetLimits(ctx context.Context, site string, l device.Limits) error
+	ChangeLimits(ctx context.Context, site string, l device.Limits) error
 }
 
 // Options are a Scheduler's parts and figures.
@@ -51,10 +51,11 @@ const (
 	tickInterval     = time.Second
 	limitsInterval   = 2 * time.Second
 	fullPassInterval = 3 * time.Minute
-	recheckDelay     = 2 * time.Second  // a device whose task is in work although it is due again
-	errorDelay       = 5 * time.Second  // a device whose ensure failed
-	vanishedDelay    = 20 * time.Second // sessions notice in this time that their tasks are gone
-	requestTTL       = 24 * time.Hour   // as the store's
+	recheckDelay     = 2 * time.Second    // a device whose task is in work although it is due again
+	errorDelay       = 5 * time.Second    // a device whose ensure failed
+	vanishedDelay    = 20 * time.Second   // sessions notice in this time that their tasks are gone
+	vanishedForget   = 3 * limitsInterval // after a gap between two looks an emptying may be another one than that seen before it
+	requestTTL       = 24 * time.Hour     // as the store's
 	ensuresAtOnce    = 8
 	ensureErrorsMax  = 8 // then Redis is away, and the rest of the batch comes later: a hang costs one time-out, not one per device
 )
@@ -69,8 +70,11 @@ type Scheduler struct {
 	sites    map[string]device.Site
 	vanished map[string]time.Time // since when a site's limit key is missing
 
-	drops []string // keys of devices whose task is to go; only the loop touches it
-	down  bool     // Redis did not answer last time; told once
+	// Only the loop touches these.
+	drops  []string        // keys of devices whose task is to go
+	down   bool            // Redis did not answer last time; told once
+	looked time.Time       // at the limits in Redis
+	closed map[string]bool // sites whose record cannot be read or written; told once
 }
 
 // New makes a Scheduler.
@@ -78,7 +82,7 @@ func New(o Options) *Scheduler {
 	if o.Hold == nil {
 		o.Hold = func() bool { return false }
 	}
-	return &Scheduler{o: o, entries: map[string]*entry{}, sites: map[string]device.Site{}, vanished: map[string]time.Time{}}
+	return &Scheduler{o: o, entries: map[string]*entry{}, sites: map[string]device.Site{}, vanished: map[string]time.Time{}, closed: map[string]bool{}}
 }
 
 // Run works until ctx ends. It returns an error only where the registry's watch fails for good.
@@ -319,6 +323,10 @@ func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool
 	if err != nil {
 		return false, err
 	}
+	if now.Sub(s.looked) > vanishedForget {
+		clear(s.vanished)
+	}
+	s.looked = now
 	for _, site := range sites {
 		limits, there := standing[site.Name]
 		if !there && site.Opened && !s.o.NewQueue {
@@ -335,7 +343,7 @@ func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool
 		}
 		delete(s.vanished, site.Name)
 		if !there || limits != site.Limits(s.o.SiteLimit) || !site.Opened {
-			if err := s.openSite(ctx, site.Name); err != nil {
+			if err := s.openSite(ctx, site.Name, there); err != nil {
 				return emptied, err
 			}
 		}
@@ -345,22 +353,40 @@ func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool
 }
 
 // openSite writes the site's limits to Redis, as the registry has them now: this replica may have stalled, and must not
-// bring back what somebody has changed since. Then it records that they have stood there.
-func (s *Scheduler) openSite(ctx context.Context, name string) error {
+// bring back what somebody has changed since. Then it records that they have stood there. Limits that stand there are
+// changed only while they do: Redis may have been emptied a moment ago. The error is the queue's; a site whose record fails
+// waits for the next look, and the others do not wait for it.
+func (s *Scheduler) openSite(ctx context.Context, name string, there bool) error {
 	site, revision, err := s.o.Registry.Site(ctx, name)
 	if err != nil {
-		return err
+		s.tellClosed(name, err)
+		return nil
 	}
 	if revision == 0 {
 		site.Name = name
 	}
-	if err := s.o.Queue.SetLimits(ctx, name, site.Limits(s.o.SiteLimit)); err != nil || site.Opened {
+	write := s.o.Queue.SetLimits
+	if there {
+		write = s.o.Queue.ChangeLimits
+	}
+	if err := write(ctx, name, site.Limits(s.o.SiteLimit)); err != nil {
 		return err
 	}
-	site.Opened = true
-	// On a conflict another replica was quicker, and its change is on its way here.
-	if _, err := s.o.Registry.PutSite(ctx, site, revision); err != nil && !errors.Is(err, backup.ErrConflict) {
-		return fmt.Errorf("open site %s: %w", name, err)
+	if !site.Opened {
+		site.Opened = true
+		// On a conflict another replica was quicker, and its change is on its way here.
+		if _, err := s.o.Registry.PutSite(ctx, site, revision); err != nil && !errors.Is(err, backup.ErrConflict) {
+			s.tellClosed(name, err)
+			return nil
+		}
 	}
+	delete(s.closed, name)
 	return nil
+}
+
+func (s *Scheduler) tellClosed(site string, err error) {
+	if !s.closed[site] {
+		s.closed[site] = true
+		s.o.Log.Error("site's record fails: its limits in the queue stay as they are", "site", site, "err", err)
+	}
 }

@@ -45,6 +45,17 @@ func (c *Client) SetLimits(ctx context.Context, site string, l device.Limits) er
 	return c.fail("write site limits", err)
 }
 
+// ChangeLimits is SetLimits for a site that has limits: where Redis has lost them, it writes nothing.
+func (c *Client) ChangeLimits(ctx context.Context, site string, l device.Limits) error {
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	err := c.redis.SetArgs(ctx, keys{site}.limit(), encodeLimits(l), redis.SetArgs{Mode: "XX"}).Err()
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	return c.fail("write site limits", err)
+}
+
 // encodeLimits is "SESSIONS" or "SESSIONS RATE", as the guard reads them. Without a rate it is what workers know that
 // know no rates; with one, they take nothing.
 func encodeLimits(l device.Limits) string {

@@ -113,7 +113,7 @@ func (p *Parts) open(ctx context.Context, log *slog.Logger) error {
 	var err error
 	if p.Store, err = state.Open(ctx, p.Conn, state.Options{
 		Replicas: s.Replicas,
-		Report:   func(err error) { log.Error("record left out", "err", err) },
+		Report:   func(err error) { log.Warn("registry", "err", err) },
 	}); err != nil {
 		return err
 	}
