@@ -32,8 +32,9 @@ func (t Timetable) Plan(d device.Device, windows device.Windows, s backup.State,
 	if !d.Enabled {
 		return Plan{}
 	}
+	s = s.Believed(now)
 	slot := t.slot(d, s, now)
-	asked := request != nil && !request.ServedBy(s) && (s.Block == nil || request.Force)
+	asked := request != nil && !request.ServedBy(s) && (!s.Blocked() || request.Force)
 	switch {
 	case s.Running.Live(now) && asked: // its outcome plans the device anew; this is for the case that none comes
 		return Plan{At: s.Running.Until, Slot: slot.Unix(), Urgent: true, Reason: backup.ReasonRequest}
@@ -45,7 +46,7 @@ func (t Timetable) Plan(d device.Device, windows device.Windows, s backup.State,
 			at = latest(now, s.NextAt)
 		}
 		return Plan{At: at, Slot: slot.Unix(), Urgent: true, Reason: backup.ReasonRequest}
-	case s.Block != nil:
+	case s.Blocked():
 		return Plan{}
 	}
 	at := opened(d, windows, slot)

@@ -18,7 +18,7 @@ type Facts struct {
 	CredentialVersion string
 	Online            string // "" where nothing is known
 	RedialDelay       time.Duration
-	OfflineDelay      time.Duration
+	Ladder            backup.Ladder
 }
 
 // Refusal is a decision not to dial.
@@ -30,10 +30,11 @@ type Refusal struct {
 // Gate says why a device is not to be dialled now, and nil when it is. A request passes everything but another worker's
 // session and, unless forced, a block.
 func Gate(s backup.State, f Facts) *Refusal {
+	s = s.Believed(f.Now)
 	if s.Running.Live(f.Now) {
 		return &Refusal{backup.Next{Action: backup.Again, Delay: backup.BusyDelay}, "worker " + s.Running.Worker + " has a session to the device"}
 	}
-	if s.Block != nil && !f.Forced && !Lifted(s, f.Now, f.CredentialVersion) {
+	if s.Blocked() && !f.Forced && !Lifted(s, f.Now, f.CredentialVersion) {
 		return &Refusal{backup.Next{Action: backup.Stop}, "blocked: " + s.Block.Reason}
 	}
 	if f.Requested {
@@ -47,7 +48,7 @@ func Gate(s backup.State, f Facts) *Refusal {
 		return &Refusal{backup.Next{Action: backup.Again, Delay: wait}, fmt.Sprintf("not before %s", earliest.UTC().Format(time.RFC3339))}
 	}
 	if f.Online != "" && f.Online != "online" {
-		return &Refusal{backup.Next{Action: backup.Again, Delay: f.OfflineDelay}, "device status is " + f.Online}
+		return &Refusal{backup.Next{Action: backup.Again, Delay: f.Ladder.Reached(f.Now.Sub(time.Unix(f.Slot, 0)))}, "device status is " + f.Online}
 	}
 	return nil
 }

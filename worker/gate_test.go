@@ -14,7 +14,7 @@ func TestGate(t *testing.T) {
 	slot := now.Add(-time.Minute)
 	block := &backup.Block{Kind: fault.Auth, CredentialVersion: "k1.v1"}
 	hostKey := &backup.Block{Kind: fault.HostKey, CredentialVersion: "k1.v1"}
-	facts := Facts{Now: now, Slot: slot.Unix(), CredentialVersion: "k1.v1", RedialDelay: 5 * time.Minute, OfflineDelay: 5 * time.Minute}
+	facts := Facts{Now: now, Slot: slot.Unix(), CredentialVersion: "k1.v1", RedialDelay: 5 * time.Minute, Ladder: backup.DefaultLadder()}
 	with := func(change func(*Facts)) Facts {
 		f := facts
 		change(&f)
@@ -46,6 +46,11 @@ func TestGate(t *testing.T) {
 		{"too early by a button", backup.State{}, with(func(f *Facts) { f.Slot = now.Add(time.Hour).Unix() }), again(time.Hour)},
 		{"early by asynq's second", backup.State{}, with(func(f *Facts) { f.Slot = now.Add(time.Second).Unix() }), nil},
 		{"offline", backup.State{}, with(func(f *Facts) { f.Online = "offline" }), again(5 * time.Minute)},
+		{"offline for long", backup.State{}, with(func(f *Facts) { f.Online, f.Slot = "offline", now.Add(-6*time.Minute).Unix() }), again(15 * time.Minute)},
+		{"offline for days", backup.State{}, with(func(f *Facts) { f.Online, f.Slot = "offline", now.Add(-50*time.Hour).Unix() }), again(time.Hour)},
+		{"done by a clock that ran ahead", backup.State{GoodStarted: now.Add(time.Hour), LastDial: now.Add(time.Hour)}, facts, nil},
+		{"put off by a clock that ran ahead", backup.State{AttemptEnded: now.Add(time.Hour), NextAt: now.Add(2 * time.Hour)}, facts, nil},
+		{"done by a clock that is a little ahead", backup.State{GoodStarted: now.Add(10 * time.Second)}, facts, done},
 		{"online", backup.State{}, with(func(f *Facts) { f.Online = "online" }), nil},
 		{"offline and asked", backup.State{}, with(func(f *Facts) { f.Online, f.Requested = "offline", true }), nil},
 	} {

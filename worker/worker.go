@@ -171,7 +171,7 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 	}
 	g := Gate(r.state, Facts{
 		Now: time.Now(), Slot: t.Slot, Requested: requested, Forced: r.forced, CredentialVersion: r.cred.Version,
-		Online: online, RedialDelay: r.o.RedialDelay, OfflineDelay: r.o.Ladder[0],
+		Online: online, RedialDelay: r.o.RedialDelay, Ladder: r.o.Ladder,
 	})
 	if g != nil {
 		return &g.Next, errors.New(g.Why)

@@ -33,6 +33,7 @@ func run(ctx context.Context, args []string) int {
 	f.IntVar(&o.Devices, "devices", 60, "routers")
 	f.IntVar(&o.Schedulers, "schedulers", 3, "scheduler processes")
 	f.IntVar(&o.Workers, "workers", 3, "worker processes")
+	f.IntVar(&o.Rolling, "rolling", 0, "instead of faults: so many rolling restarts of all workers")
 	f.StringVar(&o.Sabotage, "sabotage", "", "switch a protection off: "+strings.Join(chaos.Sabotages(), ", "))
 	f.StringVar(&o.Keep, "keep", "", "`directory` for all files, which then stay")
 	if err := f.Parse(args); err != nil || f.NArg() > 0 {

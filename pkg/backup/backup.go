@@ -108,8 +108,22 @@ func (l Ladder) Next(kind fault.Kind, failures int) Next {
 	case fault.Infrastructure:
 		return Next{Action: Again, Delay: InfrastructureDelay}
 	}
+	if Sabotaged("ladder") {
+		return Next{Action: Again, Delay: time.Second, Counted: true}
+	}
 	step := min(max(failures, 1), len(l)) - 1
 	return Next{Action: Again, Delay: l[step], Counted: true}
+}
+
+// Reached is the step for a device that has been waited for this long, one step after the other: it needs no memory of them.
+func (l Ladder) Reached(waited time.Duration) time.Duration {
+	for _, step := range l {
+		if waited < step {
+			return step
+		}
+		waited -= step
+	}
+	return l[len(l)-1]
 }
 
 // Spread moves d by up to 10 % either way, by a hash of key, so that devices that failed together do not return together.

@@ -65,7 +65,12 @@ type Running struct {
 }
 
 // Live says whether the mark still counts at now.
-func (r *Running) Live(now time.Time) bool { return r != nil && now.Before(r.Until) }
+func (r *Running) Live(now time.Time) bool {
+	return r != nil && now.Before(r.Until) && !Sabotaged("lock")
+}
+
+// Blocked says whether the device is not to be dialled until its block is lifted.
+func (s State) Blocked() bool { return s.Block != nil && !Sabotaged("block") }
 
 // Block keeps a device from being dialled until somebody or something lifts it.
 type Block struct {
@@ -119,6 +124,24 @@ func (s State) Status() Status {
 func (s State) Done(slot int64) bool {
 	t := time.Unix(slot, 0)
 	return !s.GoodStarted.Before(t) || !s.SettledAt.Before(t)
+}
+
+// aheadMax is how far ahead of the reader's clock a time of the past may lie: processes whose clocks differ more do not run.
+const aheadMax = time.Minute
+
+// Believed is the state without what a clock wrote that ran far ahead: a backup that began in the future would stand for all
+// slots until then, and a next attempt that was counted from there would never come.
+func (s State) Believed(now time.Time) State {
+	ahead := func(t time.Time) bool { return t.Sub(now) > aheadMax }
+	if ahead(s.AttemptEnded) {
+		s.NextAt = time.Time{}
+	}
+	for _, t := range []*time.Time{&s.GoodStarted, &s.SettledAt, &s.LastDial} {
+		if ahead(*t) {
+			*t = time.Time{}
+		}
+	}
+	return s
 }
 
 // Request asks for a backup of one device now (KV bucket requests). An attempt whose running mark has a higher state

@@ -17,9 +17,9 @@ const (
 	NoticeDelay  = 20 * time.Second // sessions that Redis has forgotten notice within this
 	PutBackDelay = 30 * time.Second // after an attempt that a fault of ours ended
 	EarlyMax     = 2 * time.Second  // a dial may come this much before its time: clocks differ
-	// LeaseRecovery is how long a killed worker's tasks stand in its name at most, and count towards their site's limit
-	// (asynq 0.26: lease 30 s, recoverer every 60 s for leases that ended 30 s ago; 55 to 125 s measured).
-	LeaseRecovery = 130 * time.Second
+	// LeaseRecovery is how long a killed worker's tasks may wait for another try: a lease of 30 s, 12 s for clocks, 5 s until
+	// a worker looks, and 30 s from then.
+	LeaseRecovery = 90 * time.Second
 	// closeSlack is what a router may need to notice that its client has closed the connection.
 	closeSlack = 250 * time.Millisecond
 	// outcomeSlack is what a worker needs to write an outcome, and what lies between its mark and its dial.
@@ -122,6 +122,7 @@ type Ledger struct {
 	BlockedDials int            `json:"blocked_dials"`
 	Repeats      int            `json:"repeats"` // dials to a refusing device whose refusal died with its worker
 	Ladder       int            `json:"ladder"`
+	Counted      int            `json:"counted"` // failures of healthy devices, in a run of rolling restarts
 	Events       int            `json:"events"`
 	BrokenEvents int            `json:"broken_events"`
 	Died         int            `json:"died"` // processes that ended without having been asked to
@@ -129,7 +130,7 @@ type Ledger struct {
 
 // Kept says whether every promise was.
 func (l Ledger) Kept() bool {
-	return l.Lost == 0 && l.Overlapping == 0 && l.OverLimit == 0 && l.BlockedDials == 0 && l.Ladder == 0 && l.BrokenEvents == 0
+	return l.Lost == 0 && l.Overlapping == 0 && l.OverLimit == 0 && l.BlockedDials == 0 && l.Ladder == 0 && l.Counted == 0 && l.BrokenEvents == 0
 }
 
 // Judge holds every promise against the evidence.
@@ -152,6 +153,7 @@ func Judge(e Evidence) (Ledger, []Breach) {
 	blocked, l.Repeats = BlockedDials(e)
 	take(&l.BlockedDials, blocked)
 	take(&l.Ladder, EarlyDials(e))
+	take(&l.Counted, Counted(e))
 	take(&l.BrokenEvents, BrokenEvents(e))
 	return l, all
 }

@@ -23,6 +23,7 @@ type Message struct {
 	Snapshot bool
 	Digest   string
 	Started  time.Time // of the export; zero in an event of a failure
+	Failures int       // in a row, counted against the device; in an event of a failure
 	Problem  string    // "" where it is whole
 }
 
@@ -40,13 +41,14 @@ func ReadMessage(subject string, seq uint64, at time.Time, data []byte, printed 
 		Bytes       int       `json:"bytes"`
 		Complete    bool      `json:"complete"`
 		RawZstd     []byte    `json:"raw_zstd"`
+		Failures    int       `json:"failures"`
 	}
 	m := Message{Subject: subject, Seq: seq, At: at, Snapshot: strings.HasPrefix(subject, snapshotPrefix)}
 	if err := json.Unmarshal(data, &e); err != nil {
 		m.Problem = "no JSON: " + err.Error()
 		return m
 	}
-	m.Device, m.Digest, m.Started = e.DeviceID, e.Hash, e.CollectedAt
+	m.Device, m.Digest, m.Started, m.Failures = e.DeviceID, e.Hash, e.CollectedAt, e.Failures
 	unchanged := strings.Contains(subject, ".unchanged.")
 	switch {
 	case e.DeviceID == "" || e.TenantID == "" || !strings.HasSuffix(subject, "."+e.DeviceID):
@@ -127,6 +129,27 @@ func BrokenEvents(e Evidence) []Breach {
 	for _, p := range e.Proofs {
 		if !given(sessions[p.Device], p.Started) {
 			out = append(out, Breach{"broken_events", p.Device, p.Started, "the state tells of an export of which its router knows nothing"})
+		}
+	}
+	return out
+}
+
+// Counted finds the failures that were counted against healthy devices, where processes were asked to end and nothing else
+// was done to them: what else confhaul cannot know from a fault of the router.
+func Counted(e Evidence) []Breach {
+	for _, f := range e.Faults {
+		if f.Act != Term {
+			return nil
+		}
+	}
+	healthy := map[string]bool{}
+	for _, d := range e.Devices {
+		healthy[d.ID] = d.Sort == Healthy
+	}
+	var out []Breach
+	for _, m := range e.Messages {
+		if m.Failures > 0 && healthy[m.Device] {
+			out = append(out, Breach{"counted", m.Device, m.At, fmt.Sprintf("failure %d in a row is counted against the device", m.Failures)})
 		}
 	}
 	return out

@@ -136,6 +136,28 @@ func TestEarlyDials(t *testing.T) {
 	}
 }
 
+func TestCounted(t *testing.T) {
+	t.Parallel()
+	of := func(sort Sort, failures int, faults ...Fault) Evidence {
+		e := evidence(sort, faults, ses("a", 0, 1))
+		e.Messages = []Message{{Device: "a", At: at(1), Failures: failures}}
+		return e
+	}
+	for name, c := range map[string]struct {
+		e    Evidence
+		want int
+	}{
+		"a failure":        {of(Healthy, 1, fault(Term, Worker, 0, 1)), 1},
+		"none":             {of(Healthy, 0, fault(Term, Worker, 0, 1)), 0},
+		"a failing router": {of(Failing, 1, fault(Term, Worker, 0, 1)), 0},
+		"after a kill":     {of(Healthy, 1, fault(Term, Worker, 0, 1), fault(Kill, Worker, 0, 1)), 0},
+	} {
+		if got := Counted(c.e); len(got) != c.want {
+			t.Errorf("%s: %v, want %d", name, got, c.want)
+		}
+	}
+}
+
 func TestSlots(t *testing.T) {
 	t.Parallel()
 	one := func(faults []Fault, starts ...float64) Evidence {

@@ -76,6 +76,20 @@ func Plan(seed uint64, length time.Duration, schedulers, workers int) []Step {
 	return p.steps
 }
 
+const (
+	restartsApart = 4 * time.Second // more than a restart takes under load, less than a session may last
+	restartFor    = grace + restBetween
+)
+
+// Rolling restarts all workers in turn, so many rounds, with room for the last to end.
+func Rolling(rounds, workers int) (steps []Step, length time.Duration) {
+	for i := range rounds * workers {
+		steps = append(steps, Step{At: length, Act: Term, Role: Worker, Index: i % workers, For: restartFor})
+		length += max(restartsApart, restartFor/time.Duration(workers)) // none is asked twice at once
+	}
+	return steps, length + restartFor
+}
+
 // forget stops all workers but one, empties Redis, and lets them stand for longer than it takes until tasks are handed out
 // again: their open sessions are then known to their running marks alone. Nothing else happens meanwhile, or that would take
 // longer, but to the first scheduler. It returns when the next fault may come.

@@ -6,6 +6,21 @@ import (
 	"time"
 )
 
+func TestRolling(t *testing.T) {
+	t.Parallel()
+	for _, workers := range []int{1, 3, 7} {
+		steps, length := Rolling(5, workers)
+		if len(steps) != 5*workers {
+			t.Errorf("%d restarts of %d workers", len(steps), workers)
+		}
+		for i, s := range steps {
+			if s.end() > length || i >= workers && s.At < steps[i-workers].end() {
+				t.Errorf("%+v outlasts its time", s)
+			}
+		}
+	}
+}
+
 func TestPlan(t *testing.T) {
 	t.Parallel()
 	if !reflect.DeepEqual(Plan(3, time.Minute, 3, 3), Plan(3, time.Minute, 3, 3)) {

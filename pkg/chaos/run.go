@@ -25,6 +25,7 @@ type Options struct {
 	Devices    int
 	Schedulers int
 	Workers    int
+	Rolling    int       // instead of faults: so many rolling restarts of all workers; For is then what they take
 	Sabotage   string    // "" or one of Sabotages: a protection that the processes are to switch off
 	Keep       string    // directory for all files, which then stay; "": a temporary one, kept only after a breach
 	Progress   io.Writer // one line for each fault and each breach
@@ -71,7 +72,13 @@ func Run(ctx context.Context, o Options) (Ledger, error) {
 	if err != nil {
 		return Ledger{}, err
 	}
-	r := &run{o: o, dir: dir, interval: IntervalOf(o.Devices), rec: newRecorder(), began: time.Now()}
+	var steps []Step
+	if o.Rolling > 0 {
+		steps, o.For = Rolling(o.Rolling, o.Workers)
+	} else {
+		steps = Plan(o.Seed, o.For, o.Schedulers, o.Workers)
+	}
+	r := &run{o: o, steps: steps, dir: dir, interval: IntervalOf(o.Devices), rec: newRecorder(), began: time.Now()}
 	l, err := r.run(ctx)
 	l.Seed, l.Died = o.Seed, r.rec.died
 	if o.Keep == "" && err == nil && l.Kept() {
@@ -90,6 +97,7 @@ func (o Options) directory() (string, error) {
 
 type run struct {
 	o        Options
+	steps    []Step
 	dir      string
 	interval time.Duration
 	rec      *recorder
@@ -137,7 +145,7 @@ func (r *run) run(ctx context.Context) (l Ledger, err error) {
 	}
 	e.Begin = time.Now()
 	r.say("every healthy device is backed up; interval %s, faults from now for %s", r.interval, r.o.For)
-	if err := r.perform(watching, Plan(r.o.Seed, r.o.For, r.o.Schedulers, r.o.Workers)); err != nil {
+	if err := r.perform(watching, r.steps); err != nil {
 		return l, err
 	}
 	e.Calm = time.Now()

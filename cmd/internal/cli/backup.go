@@ -202,7 +202,7 @@ func (r *backupRun) showProgress(ctx context.Context, p *app.Parts) (stop func()
 			case note := <-r.notes:
 				r.say(note)
 			case <-workers.C:
-				r.explain(p)
+				r.explain(ctx, p)
 			case <-tick.C:
 				r.line(r.progress(time.Now()))
 			}
@@ -250,13 +250,15 @@ func (r *backupRun) progress(now time.Time) string {
 }
 
 // explain says why devices are still waited for: a site that nobody works for, or a fault of ours that put a task back.
-func (r *backupRun) explain(p *app.Parts) {
+func (r *backupRun) explain(ctx context.Context, p *app.Parts) {
 	served, err := p.Queue.ServedSites()
 	if err != nil {
 		return
 	}
 	for site, n := range r.asks.Sites() {
-		if !served[site] {
+		if s, _, err := p.Store.Site(ctx, site); err == nil && s.Paused != nil {
+			r.say(fmt.Sprintf("site %s is paused, %s waiting: confhaul site resume %s", site, plural(n, "device"), site))
+		} else if !served[site] {
 			r.say(fmt.Sprintf("site %s: %s waiting and no worker: start one with confhaul worker", site, plural(n, "device")))
 		}
 	}

@@ -53,6 +53,9 @@ func TestSite(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, table)
 		}
 	}
+	if o := h.run(exitOK, "status"); !strings.Contains(o.out, "site "+site+" is paused") || !strings.Contains(o.out, "(works on the line)") {
+		t.Errorf("status says nothing of the pause:\n%s", o.out)
+	}
 	h.run(exitOK, "backup", id)
 	eventually(t, "the task to wait", func() bool { return list().Pending == 1 })
 

@@ -103,6 +103,9 @@ func (e *env) runStatus(ctx context.Context, o statusOptions) error {
 	if err := e.printPaused(ctx, p); err != nil {
 		return err
 	}
+	if err := e.printPausedSites(ctx, p, o.site); err != nil {
+		return err
+	}
 	return e.printStatus(shown)
 }
 
@@ -146,6 +149,29 @@ func (e *env) printPaused(ctx context.Context, p *app.Parts) error {
 		_, err := fmt.Fprintf(e.out, "%s: %s refused it in a row since %s (%s); next trial login at %s.\nCorrect it in the credentials file, or: confhaul unblock --credential %s\n\n",
 			paint(e.outTerminal, red, "credential "+name+" is paused"), plural(len(b.Refusals), "device"), b.Since.UTC().Format(time.DateTime),
 			strings.Join(refused, " "), b.PausedUntil.UTC().Format(time.DateTime), name)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printPausedSites names the sites, or the one, at which nothing starts.
+func (e *env) printPausedSites(ctx context.Context, p *app.Parts, only string) error {
+	sites, err := p.Store.Sites(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range sites {
+		if s.Paused == nil || only != "" && s.Name != only {
+			continue
+		}
+		why := ""
+		if s.Paused.Reason != "" {
+			why = " (" + s.Paused.Reason + ")"
+		}
+		_, err := fmt.Fprintf(e.out, "%s since %s by %s%s: no backup starts there until: confhaul site resume %s\n\n",
+			paint(e.outTerminal, red, "site "+s.Name+" is paused"), s.Paused.At.UTC().Format(time.DateTime), s.Paused.By, why, s.Name)
 		if err != nil {
 			return err
 		}
