@@ -17,7 +17,7 @@ import (
 func (s *Store) Breakers(ctx context.Context) (map[string]backup.Breaker, error) {
 	const step = "list credentials"
 	out := map[string]backup.Breaker{}
-	prefix := "$KV." + bucketPrefix + string(bucketCredentials) + "."
+	prefix := subject(bucketCredentials, "")
 	err := s.readAll(ctx, step, natsio.Reader{
 		Stream: "KV_" + bucketPrefix + string(bucketCredentials), LastPerSubject: true, Report: s.report,
 		OnMessage: func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {

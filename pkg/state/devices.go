@@ -29,6 +29,23 @@ func (s *Store) Device(ctx context.Context, key string) (d device.Device, found 
 	return d, revision > 0, err
 }
 
+// FindDevice looks a device up by its id, whatever its site. It reads the device's own records and not the bucket: the cost
+// grows with the number of sites, not of devices. Of a device on the move it gives the record at the new site.
+func (s *Store) FindDevice(ctx context.Context, id string) (d device.Device, found bool, err error) {
+	if device.CheckID(id) != nil { // nothing can have this id, and the empty one makes no subject
+		return d, false, nil
+	}
+	r := s.reader(backup.BucketDevices, func(c backup.Change) error { // in the order in which they were written
+		if !c.Deleted {
+			d, found = c.Device, true
+		}
+		return nil
+	})
+	r.Subjects = []string{subject(backup.BucketDevices, "*."+device.Encode(id))}
+	err = s.readAll(ctx, "find device", r)
+	return d, found, err
+}
+
 // PutDevice writes a device over whatever stood under its key.
 func (s *Store) PutDevice(ctx context.Context, d device.Device) error {
 	_, err := s.put(ctx, backup.BucketDevices, d.Key(), d)

@@ -44,6 +44,32 @@ func TestDevicesAreSortedAndDeletedOnesGone(t *testing.T) {
 	}
 }
 
+// TestFindDevice finds a device by its id alone, and one that moved at its new site.
+func TestFindDevice(t *testing.T) {
+	t.Parallel()
+	s, ctx := store(t), natsiotest.Within(t)
+	for _, d := range []device.Device{
+		{ID: "r1", Site: "berlin"}, {ID: "r11", Site: "berlin"}, {ID: "a.r1", Site: "berlin"}, {ID: "r:1@x.y", Site: "paris"},
+		{ID: "moved", Site: "a"}, {ID: "gone", Site: "b"}, {ID: "moving", Site: "z"}, {ID: "moving", Site: "a", Name: "new"},
+	} {
+		if err := s.PutDevice(ctx, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(s.DeleteDevice(ctx, "b.gone"), s.MoveDevice(ctx, "a.moved", device.Device{ID: "moved", Site: "b"})); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{
+		"r1": "berlin.r1", "a.r1": "berlin.a=2Er1", "r:1@x.y": "paris.r=3A1=40x=2Ey", "moved": "b.moved", "moving": "a.moving",
+		"gone": "", "r2": "", "*": "", ">": "", "": "",
+	} {
+		d, found, err := s.FindDevice(ctx, id)
+		if err != nil || found != (want != "") || found && (d.Key() != want || d.ID != id) {
+			t.Errorf("%q: %+v, %v, %v", id, d, found, err)
+		}
+	}
+}
+
 // A move that was cut off after any of its steps is finished by making it again.
 func TestMoveDeviceFinishesWhatWasCutOff(t *testing.T) {
 	t.Parallel()

@@ -25,10 +25,18 @@ const (
 // goroutine. A record may come twice: after the bucket was made anew. It survives restarts of the server; what
 // interrupted it and what is unreadable goes to Options.Report.
 func (s *Store) Watch(ctx context.Context, fn func(backup.Change) error, ready func(), buckets ...backup.Bucket) error {
+	return s.WatchKeys(ctx, nil, fn, ready, buckets...)
+}
+
+// WatchKeys is Watch for the records with one of the keys; no keys: all. A few keys cost the same in a fleet of any size.
+func (s *Store) WatchKeys(ctx context.Context, keys []string, fn func(backup.Change) error, ready func(), buckets ...backup.Bucket) error {
 	waiting := len(buckets)
 	readers := make([]natsio.Reader, 0, len(buckets))
 	for _, b := range buckets {
 		r := s.reader(b, fn)
+		for _, key := range keys {
+			r.Subjects = append(r.Subjects, subject(b, key))
+		}
 		r.OnCaughtUp = func() error {
 			if waiting--; waiting == 0 && ready != nil {
 				ready()
@@ -38,6 +46,11 @@ func (s *Store) Watch(ctx context.Context, fn func(backup.Change) error, ready f
 		readers = append(readers, r)
 	}
 	return s.conn.Read(ctx, readers...)
+}
+
+// subject is where a bucket's stream keeps a key; * stands for any one token of it.
+func subject(b backup.Bucket, key string) string {
+	return "$KV." + bucketPrefix + string(b) + "." + key
 }
 
 // list gives fn every record of a bucket that is not deleted.
@@ -66,7 +79,7 @@ func (s *Store) readAll(ctx context.Context, step string, r natsio.Reader) error
 }
 
 func (s *Store) reader(b backup.Bucket, fn func(backup.Change) error) natsio.Reader {
-	prefix := "$KV." + bucketPrefix + string(b) + "."
+	prefix := subject(b, "")
 	return natsio.Reader{
 		Stream: "KV_" + bucketPrefix + string(b), LastPerSubject: true, Report: s.report,
 		OnMessage: func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {

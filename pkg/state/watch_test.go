@@ -17,11 +17,16 @@ import (
 // watch runs a Watch and tells what it saw as lines.
 func watch(t *testing.T, s *state.Store, buckets ...backup.Bucket) (lines chan string, stop func()) {
 	t.Helper()
+	return watchKeys(t, s, nil, buckets...)
+}
+
+func watchKeys(t *testing.T, s *state.Store, keys []string, buckets ...backup.Bucket) (lines chan string, stop func()) {
+	t.Helper()
 	lines = make(chan string, 64)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- s.Watch(ctx, func(c backup.Change) error {
+		done <- s.WatchKeys(ctx, keys, func(c backup.Change) error {
 			what := map[backup.Bucket]any{
 				backup.BucketDevices: c.Device.Name, backup.BucketState: c.State.Failures, backup.BucketSites: c.Site.Limit, backup.BucketRequests: c.Request.ID,
 			}[c.Bucket]
@@ -69,6 +74,32 @@ func TestWatchGivesRecordsReadyAndChanges(t *testing.T) {
 	}
 	if l := natsiotest.Next(t, lines); l != "devices a.r1 deleted" {
 		t.Errorf("got %q", l)
+	}
+	stop()
+}
+
+// TestWatchKeys hears of its keys alone.
+func TestWatchKeys(t *testing.T) {
+	t.Parallel()
+	s, ctx := store(t), natsiotest.Within(t)
+	put := func(key string, failures int, revision uint64) uint64 {
+		t.Helper()
+		return must[uint64](t)(s.PutState(ctx, key, backup.State{Failures: failures}, revision))
+	}
+	r1, r2, r3 := put("a.r1", 1, 0), put("a.r2", 2, 0), put("b.r1", 3, 0)
+	lines, stop := watchKeys(t, s, []string{"a.r1", "a.r2", "c.none"}, backup.BucketState, backup.BucketDevices)
+	for _, want := range []string{"state a.r1 1", "state a.r2 2", "ready"} {
+		if l := natsiotest.Next(t, lines); l != want {
+			t.Errorf("got %q, want %q", l, want)
+		}
+	}
+	put("b.r1", 4, r3)
+	put("a.r2", 5, r2)
+	put("a.r1", 6, r1)
+	for _, want := range []string{"state a.r2 5", "state a.r1 6"} {
+		if l := natsiotest.Next(t, lines); l != want {
+			t.Errorf("got %q, want %q", l, want)
+		}
 	}
 	stop()
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +20,8 @@ const (
 	asksAtOnce = 16
 	// Up to this many requests go to the head of their queues; a walk along the queue per device is too dear for more.
 	headMax = 1000
+	// Up to this many devices are heard by their keys; more by a watch of the whole fleet.
+	keysMax = 64
 )
 
 // Asked is one device's answer to a request.
@@ -40,10 +44,16 @@ func NewAsks() *Asks {
 }
 
 // How says what a request asks for beyond a backup.
-type How struct{ Force, WithoutSecrets bool }
+type How struct {
+	Force, WithoutSecrets bool
+	Alone                 bool // no request is made while a session to the device is open: the answer wraps ErrUnderWay
+}
+
+// ErrUnderWay answers a request that is to be made only where no other backup of the device is under way.
+var ErrUnderWay = errors.New("a backup of the device is under way")
 
 // Ask requests a backup of every device: the request goes to KV first, where a scheduler finds it even when this process
-// ends here, and then the task is woken. A device that is blocked is answered at once, unless forced.
+// ends here, and then the task is woken. What refusal names is answered at once.
 func (p *Parts) Ask(ctx context.Context, a *Asks, devices []device.Device, how How, answer func(Asked)) error {
 	id := rand.Text()
 	paused, err := p.PausedCredentials(ctx)
@@ -58,12 +68,8 @@ func (p *Parts) Ask(ctx context.Context, a *Asks, devices []device.Device, how H
 			if err != nil {
 				return err
 			}
-			if s.Block != nil && !how.Force {
-				a.answer(answer, Asked{d, s, blocked(s)})
-				return nil
-			}
-			if b, ok := paused[d.Credential]; ok && !how.Force && time.Now().Before(b.PausedUntil) {
-				a.answer(answer, Asked{d, s, fault.New(fault.Auth, "credential", "%s is paused: %d devices in a row refused it; see confhaul status", d.Credential, len(b.Refusals))})
+			if err := refusal(d, s, paused, how, time.Now()); err != nil {
+				a.answer(answer, Asked{d, s, err})
 				return nil
 			}
 			r := backup.Request{ID: id, Since: revision, Force: how.Force, WithoutSecrets: how.WithoutSecrets, By: processName(), At: time.Now().UTC()}
@@ -78,6 +84,20 @@ func (p *Parts) Ask(ctx context.Context, a *Asks, devices []device.Device, how H
 		})
 	}
 	return g.Wait()
+}
+
+// refusal says why no request is made, and nil where one is.
+func refusal(d device.Device, s backup.State, paused map[string]backup.Breaker, how How, now time.Time) error {
+	b, isPaused := paused[d.Credential]
+	switch {
+	case s.Block != nil && !how.Force:
+		return blocked(s)
+	case isPaused && !how.Force && now.Before(b.PausedUntil):
+		return fault.New(fault.Auth, "credential", "%s is paused: %d devices in a row refused it; see confhaul status", d.Credential, len(b.Refusals))
+	case how.Alone && s.Running.Live(now):
+		return fault.New(fault.Infrastructure, "ask", "%w: %s began it at %s", ErrUnderWay, s.Running.Worker, s.Running.Started.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 func (a *Asks) answer(answer func(Asked), asked Asked) {
@@ -118,6 +138,16 @@ func (a *Asks) Some(n int) []device.Device {
 	return out
 }
 
+// keys are those of the devices without an answer, or none where they are too many to be heard one by one.
+func (a *Asks) keys() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.requests) > keysMax {
+		return nil
+	}
+	return slices.Collect(maps.Keys(a.requests))
+}
+
 var errAllAnswered = errors.New("every request is answered")
 
 var errGone = fault.New(fault.Rejected, "ask", "the device was removed, moved or disabled while its backup was asked for")
@@ -145,7 +175,7 @@ func (p *Parts) Await(ctx context.Context, a *Asks, answer func(Asked)) error {
 	if a.Open() == 0 {
 		return nil
 	}
-	err := p.Store.Watch(ctx, func(c backup.Change) error {
+	err := p.Store.WatchKeys(ctx, a.keys(), func(c backup.Change) error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		r, ok := a.requests[c.Key]

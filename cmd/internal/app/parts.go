@@ -65,9 +65,12 @@ func await(ctx context.Context, s settings.Settings, log *slog.Logger) (*Parts, 
 	p.Conn, err = natsio.Connect(ctx, natsio.Options{
 		URL: s.NATS, Name: processName(), Wait: true,
 		OnChange: func(up bool, err error) {
-			if up {
+			switch {
+			case up && err != nil:
+				log.Error("nats refuses something", "err", err)
+			case up:
 				log.Info("nats reachable")
-			} else if ctx.Err() == nil {
+			case ctx.Err() == nil:
 				log.Warn("nats not reachable: waiting for it", "address", s.NATS, "err", err)
 			}
 		},

@@ -29,6 +29,7 @@ func Schedule(newQueue bool) Role {
 		p.Metrics.ObserveFleet(func(ctx context.Context) telemetry.Fleet { return p.observe(ctx, s) })
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return s.Run(ctx) })
+		g.Go(func() error { return p.answerTriggers(ctx) })
 		if t.Inventory != "" {
 			g.Go(func() error { p.followInventory(ctx); return nil })
 		}
