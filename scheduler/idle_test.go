@@ -55,10 +55,10 @@ func TestIdleTicks(t *testing.T) {
 	h.await("a task", func() bool { return p.counted("evalsha")+p.counted("eval") > 0 })
 }
 
-// BenchmarkFleet loads 20,000 devices whose slots are done, and measures a tick with nothing due, its commands, and a full
+// BenchmarkFleet loads 100,000 devices whose slots are done, and measures a tick with nothing due, its commands, and a full
 // pass.
 func BenchmarkFleet(b *testing.B) {
-	const devices = 20_000
+	const devices = 100_000
 	h := newHouse(b)
 	h.register(devices)
 	p := newProxy(h)
