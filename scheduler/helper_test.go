@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -397,23 +398,14 @@ func (l *logLines) String() string {
 	return l.b.String()
 }
 
-// look has the replica look at the limits at the given time, and on the way there as often as it does while it runs.
-func (h *house) look(r *replica, at time.Time) (emptied bool) {
+// lostFor has Redis know for so long that it has lost a site's limits.
+func (h *house) lostFor(site string, ago time.Duration) {
 	h.t.Helper()
-	if r.looked.IsZero() {
-		r.looked = at
+	now, err := h.redis.Time(h.ctx).Result()
+	if err == nil {
+		err = h.redis.Set(h.ctx, "confhaul:{"+site+"}:lost", fmt.Sprintf("%d %d", ago.Milliseconds(), now.UnixMilli()), 0).Err()
 	}
-	for {
-		next := r.looked.Add(limitsInterval)
-		if next.After(at) {
-			next = at
-		}
-		var err error
-		if emptied, err = r.keepLimits(h.ctx, next); err != nil {
-			h.t.Fatal(err)
-		}
-		if next.Equal(at) {
-			return emptied
-		}
+	if err != nil {
+		h.t.Fatal(err)
 	}
 }

@@ -72,7 +72,7 @@ func BenchmarkFleet(b *testing.B) {
 	}
 	tick := func(full bool) {
 		now := time.Now()
-		if _, err := r.keepLimits(h.ctx, now); err != nil {
+		if _, err := r.keepLimits(h.ctx); err != nil {
 			b.Fatal(err)
 		}
 		if full {

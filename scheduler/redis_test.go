@@ -97,9 +97,12 @@ func TestVanishedLimit(t *testing.T) {
 	h := newHouse(t)
 	r := h.newReplica(func(o *Options) { o.SiteLimit = 3 })
 	r.apply(backup.Change{Bucket: backup.BucketDevices, Key: device.Key("a", "r1"), Device: newDevice("r1", "a", time.Minute)})
-	look := func(at time.Time, wantEmptied bool, want int, wantThere bool) {
+	look := func(wantEmptied bool, want int, wantThere bool) {
 		t.Helper()
-		emptied := h.look(r, at)
+		emptied, err := r.keepLimits(h.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
 		limit, there := h.limit("a")
 		if emptied != wantEmptied || there != wantThere || limit != want {
 			t.Errorf("emptied %v, limit %d there %v; want %v, %d, %v", emptied, limit, there, wantEmptied, want, wantThere)
@@ -110,8 +113,7 @@ func TestVanishedLimit(t *testing.T) {
 		h.putSite(s)
 		r.apply(backup.Change{Bucket: backup.BucketSites, Key: s.Name, Site: s})
 	}
-	start := time.Now()
-	look(start, false, 3, true) // a fresh site, at once
+	look(false, 3, true) // a fresh site, at once
 	site, revision, err := h.store.Site(h.ctx, "a")
 	if err != nil || revision == 0 || !reflect.DeepEqual(site, device.Site{Name: "a", Opened: true}) {
 		t.Fatalf("the site's record is %+v, revision %d: %v", site, revision, err)
@@ -119,22 +121,15 @@ func TestVanishedLimit(t *testing.T) {
 	change(site)
 	site.Limit = 5
 	change(site)
-	look(start, false, 5, true)
-	h.flush()
-	look(start, true, 0, false)
-	look(start.Add(vanishedDelay-time.Millisecond), true, 0, false)
-	look(start.Add(vanishedDelay), true, 5, true)
-	look(start.Add(vanishedDelay+time.Second), false, 5, true)
-	h.flush() // each time anew
-	again := r.looked.Add(limitsInterval)
-	look(again, true, 0, false)
-	look(again.Add(vanishedDelay-time.Millisecond), true, 0, false)
-	// A replica that stood still does not know whether Redis was emptied once or twice.
-	if _, err := r.keepLimits(h.ctx, again.Add(vanishedDelay+vanishedForget)); err != nil {
-		t.Fatal(err)
-	}
-	if _, there := h.limit("a"); there {
-		t.Error("the limit is back although nobody looked at Redis for the whole wait")
+	look(false, 5, true)
+	for range 2 { // each time anew
+		h.flush()
+		look(true, 0, false)
+		h.lostFor("a", vanishedDelay/2)
+		look(true, 0, false)
+		h.lostFor("a", vanishedDelay)
+		look(true, 5, true)
+		look(false, 5, true)
 	}
 }
 
@@ -146,15 +141,14 @@ func TestNewQueue(t *testing.T) {
 	site := device.Site{Name: "a", Limit: 2, Opened: true}
 	h.putSite(site)
 	r.apply(backup.Change{Bucket: backup.BucketSites, Key: "a", Site: site})
-	now := time.Now()
-	if emptied, err := r.keepLimits(h.ctx, now); err != nil || emptied {
+	if emptied, err := r.keepLimits(h.ctx); err != nil || emptied {
 		t.Fatalf("first look: emptied %v, %v", emptied, err)
 	}
 	if limit, there := h.limit("a"); !there || limit != 2 {
 		t.Errorf("the limit in a new queue is %d, there %v", limit, there)
 	}
 	h.flush()
-	if emptied, err := r.keepLimits(h.ctx, now); err != nil || !emptied {
+	if emptied, err := r.keepLimits(h.ctx); err != nil || !emptied {
 		t.Fatalf("look after a flush: emptied %v, %v", emptied, err)
 	}
 	if _, there := h.limit("a"); there {

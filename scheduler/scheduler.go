@@ -34,6 +34,7 @@ type Queue interface {
 	Limits(ctx context.Context, sites []string) (map[string]device.Limits, error)
 	SetLimits(ctx context.Context, site string, l device.Limits) error
 	ChangeLimits(ctx context.Context, site string, l device.Limits) error
+	LostFor(ctx context.Context, sites []string) (map[string]time.Duration, error)
 }
 
 // Options are a Scheduler's parts and figures.
@@ -51,11 +52,10 @@ const (
 	tickInterval     = time.Second
 	limitsInterval   = 2 * time.Second
 	fullPassInterval = 3 * time.Minute
-	recheckDelay     = 2 * time.Second    // a device whose task is in work although it is due again
-	errorDelay       = 5 * time.Second    // a device whose ensure failed
-	vanishedDelay    = 20 * time.Second   // sessions notice in this time that their tasks are gone
-	vanishedForget   = 3 * limitsInterval // after a gap between two looks an emptying may be another one than that seen before it
-	requestTTL       = 24 * time.Hour     // as the store's
+	recheckDelay     = 2 * time.Second  // a device whose task is in work although it is due again
+	errorDelay       = 5 * time.Second  // a device whose ensure failed
+	vanishedDelay    = 20 * time.Second // sessions notice in this time that their tasks are gone
+	requestTTL       = 24 * time.Hour   // as the store's
 	ensuresAtOnce    = 8
 	ensureErrorsMax  = 8 // then Redis is away, and the rest of the batch comes later: a hang costs one time-out, not one per device
 )
@@ -64,16 +64,14 @@ const (
 type Scheduler struct {
 	o Options
 
-	mu       sync.Mutex // guards what the loop writes and Fleet reads
-	entries  map[string]*entry
-	due      dueHeap
-	sites    map[string]device.Site
-	vanished map[string]time.Time // since when a site's limit key is missing
+	mu      sync.Mutex // guards what the loop writes and Fleet reads
+	entries map[string]*entry
+	due     dueHeap
+	sites   map[string]device.Site
 
 	// Only the loop touches these.
 	drops  []string        // keys of devices whose task is to go
 	down   bool            // Redis did not answer last time; told once
-	looked time.Time       // at the limits in Redis
 	closed map[string]bool // sites whose record cannot be read or written; told once
 }
 
@@ -82,7 +80,7 @@ func New(o Options) *Scheduler {
 	if o.Hold == nil {
 		o.Hold = func() bool { return false }
 	}
-	return &Scheduler{o: o, entries: map[string]*entry{}, sites: map[string]device.Site{}, vanished: map[string]time.Time{}, closed: map[string]bool{}}
+	return &Scheduler{o: o, entries: map[string]*entry{}, sites: map[string]device.Site{}, closed: map[string]bool{}}
 }
 
 // Run works until ctx ends. It returns an error only where the registry's watch fails for good.
@@ -148,7 +146,7 @@ func (s *Scheduler) loop(ctx context.Context, changes <-chan backup.Change, read
 		now := time.Now()
 		full := now.Sub(lastFull) >= fullPassInterval
 		if now.Sub(lastLimits) >= limitsInterval {
-			emptied, err := s.keepLimits(ctx, now)
+			emptied, err := s.keepLimits(ctx)
 			s.tellRedis(err)
 			if err != nil {
 				continue
@@ -308,7 +306,7 @@ func (s *Scheduler) missing(ctx context.Context, site string, ids []string) ([]s
 
 // keepLimits makes the limits in Redis those of the registry. A site whose key vanished gets it back only after sessions
 // that Redis no longer counts had time to notice. It says whether Redis seems to have been emptied.
-func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool, err error) {
+func (s *Scheduler) keepLimits(ctx context.Context) (emptied bool, err error) {
 	s.mu.Lock()
 	sites := make([]device.Site, 0, len(s.sites))
 	names := make([]string, 0, len(s.sites))
@@ -323,25 +321,21 @@ func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool
 	if err != nil {
 		return false, err
 	}
-	if now.Sub(s.looked) > vanishedForget {
-		clear(s.vanished)
+	lost, err := s.lost(ctx, sites, standing)
+	if err != nil {
+		return len(lost) > 0, err
 	}
-	s.looked = now
 	for _, site := range sites {
 		limits, there := standing[site.Name]
-		if !there && site.Opened && !s.o.NewQueue {
+		if ago, gone := lost[site.Name]; gone {
 			emptied = true // at each look, also the one that writes the limit: Redis may have been emptied once more
-			since, seen := s.vanished[site.Name]
-			if !seen {
-				s.vanished[site.Name] = now
+			if ago == 0 {
 				s.o.Log.Warn("queue lost its limit: nothing is handed out until open sessions have noticed", "site", site.Name, "wait", vanishedDelay)
-				continue
 			}
-			if now.Sub(since) < vanishedDelay {
+			if ago < vanishedDelay {
 				continue
 			}
 		}
-		delete(s.vanished, site.Name)
 		if !there || limits != site.Limits(s.o.SiteLimit) || !site.Opened {
 			if err := s.openSite(ctx, site.Name, there); err != nil {
 				return emptied, err
@@ -350,6 +344,17 @@ func (s *Scheduler) keepLimits(ctx context.Context, now time.Time) (emptied bool
 	}
 	s.o.NewQueue = false
 	return emptied, nil
+}
+
+// lost says since when it is known that limits which stood in Redis do so no more.
+func (s *Scheduler) lost(ctx context.Context, sites []device.Site, standing map[string]device.Limits) (map[string]time.Duration, error) {
+	var names []string
+	for _, site := range sites {
+		if _, there := standing[site.Name]; !there && site.Opened && !s.o.NewQueue {
+			names = append(names, site.Name)
+		}
+	}
+	return s.o.Queue.LostFor(ctx, names)
 }
 
 // openSite writes the site's limits to Redis, as the registry has them now: this replica may have stalled, and must not

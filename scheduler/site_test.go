@@ -214,11 +214,13 @@ func TestFlushedWhilePaused(t *testing.T) {
 	site := device.Site{Name: "a", Limit: 3, Opened: true, Paused: &device.Pause{}}
 	h.putSite(site)
 	r.apply(backup.Change{Bucket: backup.BucketSites, Key: "a", Site: site})
-	start := time.Now()
-	for _, at := range []time.Duration{0, vanishedDelay - time.Millisecond, vanishedDelay} {
-		h.look(r, start.Add(at))
-		if limit, there := h.limit("a"); there != (at == vanishedDelay) || limit != 0 {
-			t.Errorf("%s after the flush the limit is %d, there %v", at, limit, there)
+	for _, ago := range []time.Duration{0, vanishedDelay / 2, vanishedDelay} {
+		h.lostFor("a", ago)
+		if _, err := r.keepLimits(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		if limit, there := h.limit("a"); there != (ago == vanishedDelay) || limit != 0 {
+			t.Errorf("%s after the flush the limit is %d, there %v", ago, limit, there)
 		}
 	}
 }
@@ -234,7 +236,7 @@ func TestStalledReplica(t *testing.T) {
 	if err := r.queue.SetLimits(h.ctx, "a", device.Limits{Sessions: 3}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.keepLimits(h.ctx, time.Now()); err != nil {
+	if _, err := r.keepLimits(h.ctx); err != nil {
 		t.Fatal(err)
 	}
 	if limit, _ := h.limit("a"); limit != 3 {

@@ -244,3 +244,45 @@ func TestRateKeepsOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestLostForCounts looks at lost limits: what passes between two looks counts up to a bound, and emptying begins anew.
+func TestLostForCounts(t *testing.T) {
+	t.Parallel()
+	onEachRedis(t, func(t *testing.T, c *Client, _ secret.URL) {
+		ctx := ctxFor(t)
+		look := func(low, high time.Duration) {
+			t.Helper()
+			lost, err := c.LostFor(ctx, []string{"a"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ago, gone := lost["a"]; !gone || ago < low || ago > high {
+				t.Errorf("lost for %s (%v), want %s to %s", ago, gone, low, high)
+			}
+		}
+		remember := func(known, last time.Duration) {
+			t.Helper()
+			now, err := c.redis.Time(ctx).Result()
+			if err == nil {
+				err = c.redis.Set(ctx, keys{"a"}.lost(), fmt.Sprintf("%d %d", known.Milliseconds(), now.Add(-last).UnixMilli()), 0).Err()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		look(0, 0)
+		look(time.Millisecond, testTimeout)
+		remember(10*time.Second, time.Hour)
+		look(10*time.Second+lostStep, 10*time.Second+lostStep)
+		remember(10*time.Second, -time.Hour) // Redis' clock was set back
+		look(10*time.Second, 10*time.Second)
+		setLimit(t, c, "a", 1)
+		if lost, err := c.LostFor(ctx, []string{"a"}); err != nil || len(lost) != 0 {
+			t.Errorf("limits that are there are lost: %v, %v", lost, err)
+		}
+		if err := c.redis.Del(ctx, keys{"a"}.limit()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		look(0, 0)
+	})
+}

@@ -247,6 +247,7 @@ type keys struct{ site string }
 func (k keys) of(part string) string { return "asynq:{" + k.site + "}:" + part }
 func (k keys) task(id string) string { return k.of("t:") + id }
 func (k keys) limit() string         { return "confhaul:{" + k.site + "}:limit" }
+func (k keys) lost() string          { return "confhaul:{" + k.site + "}:lost" }
 func (k keys) states() [6]string {
 	return [6]string{"pending", "active", "scheduled", "retry", "completed", "archived"}
 }
