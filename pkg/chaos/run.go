@@ -202,14 +202,14 @@ func (r *run) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	ports, err := freePorts(2)
-	if err != nil {
-		return err
-	}
-	r.redis, r.nats = net.JoinHostPort(loopback, ports[0]), net.JoinHostPort(loopback, ports[1])
 	if r.lab, err = newLab(ctx, r.o.Devices, r.o.Seed, r.rec); err != nil {
 		return err
 	}
+	ports, err := freePorts(2) // after the fleet, whose hundreds of routers would find one of them free
+	if err != nil {
+		return errors.Join(err, r.lab.fleet.Close())
+	}
+	r.redis, r.nats = net.JoinHostPort(loopback, ports[0]), net.JoinHostPort(loopback, ports[1])
 	err = r.lab.write(r.dir, "redis://"+r.redis, "nats://"+r.nats, r.interval)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(r.dir, "nats.conf"), fmt.Appendf(nil,
