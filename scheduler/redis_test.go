@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"sync"
@@ -233,24 +232,6 @@ func TestRedisAway(t *testing.T) {
 		if away, back := r.log.count("queue not reachable"), r.log.count("queue reachable again"); away != outage || back != outage {
 			t.Errorf("after %d outages it is told %d times that Redis is away and %d times that it is back:\n%s", outage, away, back, r.log)
 		}
-	}
-}
-
-// TestNothingDue does not take a turn that asked nothing of Redis for the end of an outage.
-func TestNothingDue(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t)
-	r := h.newReplica()
-	r.tellRedis(errors.New("no answer"))
-	r.ensureDue(h.ctx, time.Now())
-	if n := r.log.count("queue reachable again"); n != 0 {
-		t.Errorf("told %d times that Redis is back", n)
-	}
-	d := newDevice("r1", "a", time.Minute)
-	r.apply(backup.Change{Bucket: backup.BucketDevices, Key: d.Key(), Device: d})
-	r.ensureDue(h.ctx, time.Now())
-	if n := r.log.count("queue reachable again"); n != 1 || h.task(d) != "scheduled" {
-		t.Errorf("after an ensure, told %d times that Redis is back, the task is '%s'", n, h.task(d))
 	}
 }
 

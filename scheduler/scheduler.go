@@ -35,6 +35,7 @@ type Queue interface {
 	SetLimits(ctx context.Context, site string, l device.Limits) error
 	ChangeLimits(ctx context.Context, site string, l device.Limits) error
 	LostFor(ctx context.Context, sites []string) (map[string]time.Duration, error)
+	Writable(ctx context.Context) error
 }
 
 // Options are a Scheduler's parts and figures.
@@ -71,7 +72,7 @@ type Scheduler struct {
 
 	// Only the loop touches these.
 	drops  []string        // keys of devices whose task is to go
-	down   bool            // Redis did not answer last time; told once
+	down   bool            // Redis does not answer or takes no writes; told once
 	closed map[string]bool // sites whose record cannot be read or written; told once
 }
 
@@ -146,7 +147,7 @@ func (s *Scheduler) loop(ctx context.Context, changes <-chan backup.Change, read
 		now := time.Now()
 		full := now.Sub(lastFull) >= fullPassInterval
 		if now.Sub(lastLimits) >= limitsInterval {
-			emptied, err := s.keepLimits(ctx)
+			emptied, err := s.look(ctx)
 			s.tellRedis(err)
 			if err != nil {
 				continue
@@ -168,7 +169,17 @@ func (s *Scheduler) loop(ctx context.Context, changes <-chan backup.Change, read
 	}
 }
 
-// tellRedis says once that Redis is away and once that it is back.
+// look is keepLimits, in an outage only once Redis takes writes again: reads may have succeeded all along.
+func (s *Scheduler) look(ctx context.Context) (emptied bool, err error) {
+	if s.down {
+		if err := s.o.Queue.Writable(ctx); err != nil {
+			return false, err
+		}
+	}
+	return s.keepLimits(ctx)
+}
+
+// tellRedis says once that Redis is away, or takes no writes, and once that it is back. Only look ends an outage.
 func (s *Scheduler) tellRedis(err error) {
 	switch {
 	case err != nil && !s.down:
@@ -184,9 +195,6 @@ func (s *Scheduler) ensureDue(ctx context.Context, now time.Time) {
 	s.mu.Lock()
 	batch := s.due.popUntil(now.Add(s.o.Timetable.Lookahead()))
 	s.mu.Unlock()
-	if len(batch) == 0 {
-		return // nothing was asked, so nothing is known of Redis
-	}
 	g := errgroup.Group{}
 	g.SetLimit(ensuresAtOnce)
 	var failed atomic.Int32
@@ -207,7 +215,7 @@ func (s *Scheduler) ensureDue(ctx context.Context, now time.Time) {
 			return err
 		})
 	}
-	if err := g.Wait(); ctx.Err() == nil {
+	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		s.tellRedis(err)
 	}
 }

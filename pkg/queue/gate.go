@@ -78,7 +78,7 @@ type gate struct {
 	slots chan struct{} // holds one token per session in work
 	share *share
 	hold  func() bool
-	told  func(err error) // hears of every answer of Redis to a dequeue; nil: it answered
+	told  func(err error) // hears how dequeues fail; nil: one has handed out a task, which is a write
 
 	mu      sync.Mutex
 	scripts map[string]script // by the digest of asynq's text
@@ -168,13 +168,17 @@ func (g *gate) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessH
 			return nothing(cmd)
 		}
 		err := next(ctx, cmd)
-		g.heard(err)
 		wait, early := tooEarly(cmd, err)
-		if err == nil && !early {
+		handedOut := err == nil && !early
+		g.heard(err, handedOut)
+		if handedOut {
 			return nil // the handler gives the slot back
 		}
 		g.release(site) // nothing was handed out, or nobody knows: then asynq's lease brings the task back
 		if !early {
+			if !errors.Is(err, redis.Nil) && !isNoScript(err) {
+				<-late.C // asynq asks again at once, and a Redis that refuses writes answers at once (processor.go, exec)
+			}
 			return err
 		}
 		due := time.NewTimer(wait)
@@ -187,14 +191,17 @@ func (g *gate) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessH
 	}
 }
 
-// heard notes what became of a dequeue.
-func (g *gate) heard(err error) {
+// heard notes what became of a dequeue. That nothing was handed out does not say that Redis is well: one that refuses writes
+// says so, too, wherever the guard hands out nothing.
+func (g *gate) heard(err error, handedOut bool) {
 	switch {
 	case err == nil, errors.Is(err, redis.Nil):
 		g.mu.Lock()
 		g.guarded = true
 		g.mu.Unlock()
-		g.told(nil)
+		if handedOut {
+			g.told(nil)
+		}
 	case !isNoScript(err):
 		g.told(err)
 	}

@@ -34,6 +34,8 @@ const (
 	maxRetry = 1 << 30
 	// A completed task is shown in the dashboard for this long.
 	retention = time.Hour
+	// Connections of a client besides one per session: for the loops of asynq and our own.
+	poolBase = 20
 	// Asynq's deadline lies behind every deadline of ours (settings.WholeMax): when asynq's fires first, it replaces the
 	// handler's error and lets go of a session that is still open. It travels with the task, so it cannot be the enqueuer's
 	// idea of how long a backup may take.
@@ -70,14 +72,17 @@ func (silent) Printf(context.Context, string, ...any) {}
 // open makes a client whose commands end with their context and are never repeated by the library: a dequeue that is
 // repeated after a time-out strands a task.
 func open(url secret.URL, sessions int) (*redis.Client, error) {
+	quiet()
+	if url.IsSentinel() {
+		return openSentinel(url, sessions)
+	}
 	o, err := redis.ParseURL(url.Reveal())
 	if err != nil {
 		return nil, fmt.Errorf("redis address %s: use redis://host:port/db", url)
 	}
-	quiet()
 	o.MaxRetries = -1
 	o.ContextTimeoutEnabled = true
-	o.PoolSize = 20 + sessions
+	o.PoolSize = poolBase + sessions
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewClient(o), nil
 }
@@ -90,6 +95,13 @@ func (c *Client) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	return c.fail("reach redis", c.redis.Ping(ctx).Err())
+}
+
+// Writable says whether Redis takes writes: one that is full, read-only or cannot save answers reads all the same.
+func (c *Client) Writable(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	return c.fail("write to redis", tryWrite(ctx, c.redis))
 }
 
 // fail classifies an error of Redis and names its address.

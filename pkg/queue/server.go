@@ -52,7 +52,7 @@ type Server struct {
 	servers  map[string]*asynq.Server
 	running  map[string]*runningTask // by task id
 	draining bool
-	down     bool // Redis did not answer last time; told once
+	down     bool // Redis does not answer or takes no writes; told once
 
 	stopOwnership context.CancelFunc
 	ownership     sync.WaitGroup
@@ -218,7 +218,7 @@ func isFailure(err error) bool {
 	return !ok || a.next.Counted
 }
 
-// tellRedis says once that Redis is away and once that it is back.
+// tellRedis says once that Redis is away, or takes no writes, and once that it is back, which a write has shown.
 func (s *Server) tellRedis(err error) {
 	s.mu.Lock()
 	was := s.down
@@ -229,6 +229,21 @@ func (s *Server) tellRedis(err error) {
 		s.log.Warn("queue not reachable: waiting for it", "err", err)
 	case err == nil && was:
 		s.log.Info("queue reachable again")
+	}
+}
+
+// endOutage looks whether an outage that was told is over: an idle worker's dequeues do not show it.
+func (s *Server) endOutage(ctx context.Context) {
+	s.mu.Lock()
+	down := s.down
+	s.mu.Unlock()
+	if !down {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	if tryWrite(ctx, s.redis) == nil { // why it fails is told already
+		s.tellRedis(nil)
 	}
 }
 
@@ -244,6 +259,7 @@ func (s *Server) watchOwnership(ctx context.Context) {
 		case <-tick.C:
 			s.dropLost(ctx)
 			s.recover(ctx)
+			s.endOutage(ctx)
 		}
 	}
 }

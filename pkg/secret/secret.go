@@ -55,6 +55,12 @@ func (u URL) Reveal() string { return u.value }
 
 // String is the address, or the several with commas between them, without user and password.
 func (u URL) String() string {
+	if u.IsSentinel() {
+		if s, err := u.Sentinel(); err == nil {
+			return s.String()
+		}
+		return redacted
+	}
 	parts := strings.Split(u.value, ",")
 	for i, part := range parts {
 		parts[i] = withoutUser(part)

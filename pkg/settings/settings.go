@@ -11,8 +11,9 @@ import (
 // Settings is everything that can be set, for all commands. The yaml names, joined with dots, are the names of the fields
 // in errors and in Set; in upper case with underscores and CONFHAUL_ in front they are environment variables.
 type Settings struct {
-	// Redis is where the queue lives: redis://, rediss:// or unix://; a bare host:port is accepted.
-	// Default redis://127.0.0.1:6379/0.
+	// Redis is where the queue lives: redis://, rediss:// or unix://, a bare host:port, or behind Sentinel
+	// redis-sentinel://[user:password@]host:port[,host:port...]/MASTER[/DB][?sentinel_password=...], where user and password
+	// are Redis'. Default redis://127.0.0.1:6379/0.
 	Redis secret.URL `yaml:"redis"`
 	// NATS is where streams and state live: nats://, tls://, ws:// or wss://, several joined by commas; a bare host:port is
 	// accepted. Default nats://127.0.0.1:4222.

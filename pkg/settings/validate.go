@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/fault"
+	"github.com/confhaul/confhaul/pkg/secret"
 )
 
 // Validate checks the fields, alone and against each other, and changes nothing. The result joins one Error per problem.
@@ -21,7 +22,7 @@ func (s Settings) Validate() error {
 			errs = append(errs, &fault.InputError{Field: field, Err: err})
 		}
 	}
-	check("redis", checkURL(s.Redis.Reveal(), "redis", "rediss", "unix"))
+	check("redis", checkRedis(s.Redis))
 	check("nats", checkURLs(s.NATS.Reveal(), "nats", "tls", "ws", "wss"))
 	if s.StatusRedis.Reveal() != "" {
 		check("status_redis", checkURL(s.StatusRedis.Reveal(), "redis", "rediss", "unix"))
@@ -122,6 +123,14 @@ func checkURLs(text string, schemes ...string) error {
 		}
 	}
 	return nil
+}
+
+func checkRedis(u secret.URL) error {
+	if u.IsSentinel() {
+		_, err := u.Sentinel()
+		return err
+	}
+	return checkURL(u.Reveal(), "redis", "rediss", "unix", secret.SentinelScheme)
 }
 
 // checkURL never repeats the address: it may hold a password, even where it does not parse.

@@ -96,7 +96,7 @@ func (p *Process) watchHealth(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-health.C:
-			p.Ready.Set("redis", p.Queue.Ping(ctx))
+			p.Ready.Set("redis", p.Queue.Writable(ctx))
 			var err error
 			if !p.Conn.Connected() {
 				err = fmt.Errorf("nats at %s does not answer", p.Settings.NATS)

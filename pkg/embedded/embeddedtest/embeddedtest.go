@@ -41,7 +41,12 @@ func Kind(tb testing.TB) embedded.RedisKind {
 // Start starts an empty Redis of a given kind, for tests that end it themselves.
 func Start(tb testing.TB, kind embedded.RedisKind) *embedded.Redis {
 	tb.Helper()
-	r, err := embedded.StartRedis(tb.Context(), embedded.RedisOptions{Dir: tb.TempDir(), Token: Token(), Kind: kind})
+	return start(tb, embedded.RedisOptions{Dir: tb.TempDir(), Token: Token(), Kind: kind})
+}
+
+func start(tb testing.TB, o embedded.RedisOptions) *embedded.Redis {
+	tb.Helper()
+	r, err := embedded.StartRedis(tb.Context(), o)
 	if err != nil {
 		tb.Fatal(err)
 	}
