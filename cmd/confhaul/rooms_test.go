@@ -21,6 +21,9 @@ var rooms = map[string][]string{
 	"pkg/natsio": nouns, "pkg/telemetry": nouns,
 	"pkg/stream": append([]string{"pkg/natsio"}, nouns...), "pkg/state": append([]string{"pkg/natsio"}, nouns...),
 
+	"pkg/archive":             append([]string{"pkg/routeros"}, nouns...),
+	"pkg/archive/archivetest": append([]string{"pkg/archive", "pkg/routeros"}, nouns...),
+
 	"scheduler": nouns, "worker": nouns, "pkg/dashboard": nouns,
 	"pkg/collect": append([]string{"pkg/sshclient", "pkg/routeros"}, nouns...),
 
@@ -48,6 +51,8 @@ var owners = map[string][]string{
 	"github.com/nats-io/nats.go/jetstream":     {"pkg/natsio", "pkg/state", "pkg/stream", "pkg/chaos"},
 	"github.com/nats-io/nats-server/v2/server": {"pkg/embedded", "pkg/natsio/natsiotest"},
 	"github.com/alicebob/miniredis/v2":         {"pkg/embedded"},
+	"modernc.org/sqlite":                       {"pkg/archive"},
+	"modernc.org/sqlite/lib":                   {"pkg/archive"},
 }
 
 type listed struct {

@@ -1,0 +1,13 @@
+//go:build !(linux || darwin || freebsd || netbsd || openbsd)
+
+package archive
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+)
+
+func lockFile(*os.File) error {
+	return fmt.Errorf("file locks are not supported on %s", runtime.GOOS)
+}
