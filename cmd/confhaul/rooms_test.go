@@ -23,6 +23,7 @@ var rooms = map[string][]string{
 
 	"pkg/archive":             append([]string{"pkg/routeros"}, nouns...),
 	"pkg/archive/archivetest": append([]string{"pkg/archive", "pkg/routeros"}, nouns...),
+	"pkg/mirror":              append([]string{"pkg/archive"}, nouns...),
 
 	"scheduler": nouns, "worker": nouns, "pkg/dashboard": nouns,
 	"pkg/collect": append([]string{"pkg/sshclient", "pkg/routeros"}, nouns...),

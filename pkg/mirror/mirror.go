@@ -1,0 +1,216 @@
+// Package mirror writes the history of the fleet as a bare git repository, for people and tools that like git: one file per
+// device, one commit per change, in the order of time. It is output only: nothing of confhaul reads it, and it can be thrown
+// away and written again from the archive at any time.
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/confhaul/confhaul/pkg/archive"
+	"github.com/confhaul/confhaul/pkg/fault"
+)
+
+// Source is what the mirror is written from.
+type Source interface {
+	Devices(ctx context.Context, q archive.DeviceQuery) ([]archive.Device, error)
+	History(ctx context.Context, device string, fn func(archive.Version, []byte) error) error
+}
+
+// Options say what to write.
+type Options struct {
+	Dir string // the bare repository; made where it is missing, 0700
+	// Describe says in a line of words what a change is; before is nil for a device's first version. nil: there are no words.
+	Describe func(before, after []byte) string
+}
+
+// Report is what Update wrote.
+type Report struct {
+	Commits int
+	Devices int // files in the repository
+}
+
+// Branch is the only one there is.
+const Branch = "main"
+
+// Update brings the repository up to the archive: every version that was stored since the last time is a commit of its own.
+// It is one transaction: a process that is killed in it leaves the repository as it was. A snapshot that arrived late and lies
+// before what is mirrored already is in the archive alone, until the repository is written anew.
+//
+// A name that two devices of a site share gets the device's id behind it. What left the inventory leaves the tree, not the
+// history.
+func Update(ctx context.Context, src Source, o Options) (Report, error) {
+	repo, err := open(ctx, o.Dir)
+	if err != nil {
+		return Report{}, err
+	}
+	tip, err := repo.tip(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	devices, err := src.Devices(ctx, archive.DeviceQuery{})
+	if err != nil {
+		return Report{}, err
+	}
+	u := &update{src: src, o: o, tip: tip, wanted: paths(devices), orphans: map[string]string{}, revision: tip.revision, until: tip.until}
+	u.findOrphans()
+	for _, d := range devices {
+		u.revision = max(u.revision, d.Revision)
+		path, stays := u.wanted[d.ID]
+		if _, there := tip.files[path]; !stays || there && d.Revision <= tip.revision {
+			continue
+		}
+		if err := u.plan(ctx, d, path); err != nil {
+			return Report{}, err
+		}
+	}
+	u.dropOrphans()
+	if len(u.commits) > 0 {
+		slices.SortStableFunc(u.commits, func(a, b commit) int { return a.at.Compare(b.at) })
+		if err := repo.write(ctx, u); err != nil {
+			return Report{}, err
+		}
+	}
+	return Report{Commits: len(u.commits), Devices: len(u.wanted)}, nil
+}
+
+// Rebuild throws the repository away and writes it anew. The old one stands until the new one is whole.
+func Rebuild(ctx context.Context, src Source, o Options) (Report, error) {
+	if _, err := os.Stat(o.Dir); err == nil {
+		if _, err := open(ctx, o.Dir); err != nil { // it is not ours
+			return Report{}, err
+		}
+	}
+	fresh := o
+	fresh.Dir = o.Dir + ".new"
+	if err := os.RemoveAll(fresh.Dir); err != nil {
+		return Report{}, failed(err)
+	}
+	r, err := Update(ctx, src, fresh)
+	if err != nil {
+		return r, err
+	}
+	old := o.Dir + ".old"
+	err = os.RemoveAll(old)
+	if err == nil {
+		if err = os.Rename(o.Dir, old); errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+	}
+	if err == nil {
+		err = os.Rename(fresh.Dir, o.Dir)
+	}
+	if err == nil {
+		err = os.RemoveAll(old)
+	}
+	if err != nil {
+		return r, failed(err)
+	}
+	return r, nil
+}
+
+func failed(err error) error {
+	return fault.New(fault.Infrastructure, "write git mirror", "%w", err)
+}
+
+// update is one Update at work.
+type update struct {
+	src     Source
+	o       Options
+	tip     tip
+	wanted  map[string]string // path by device id
+	orphans map[string]string // path by blob, of files that no device has now
+	commits []commit
+
+	revision uint64 // the highest of a device
+	until    time.Time
+}
+
+// commit is one change of one file.
+type commit struct {
+	at, stored time.Time
+	message    string
+	path       string
+	from       string // where the file was before, if not at path
+	blob       string // "": the text stays, or the file goes
+	device     string // whose version the text is, to be read again
+	gone       bool
+}
+
+// findOrphans lists the files at places where no device is any more.
+func (u *update) findOrphans() {
+	taken := map[string]bool{}
+	for _, path := range u.wanted {
+		taken[path] = true
+	}
+	for path, id := range u.tip.files {
+		if !taken[path] {
+			u.orphans[id] = path
+		}
+	}
+}
+
+// plan finds what is new of a device.
+func (u *update) plan(ctx context.Context, d archive.Device, path string) error {
+	var (
+		all       []commit
+		last      []byte
+		mirrored  = -1 // the last version that was stored when the repository was written
+		newestOld string
+	)
+	err := u.src.History(ctx, d.ID, func(v archive.Version, text []byte) error {
+		id := blobID(text)
+		if !v.Archived.After(u.tip.until) {
+			mirrored, newestOld = len(all), id
+		}
+		u.until = later(u.until, v.Archived)
+		all = append(all, commit{at: v.FirstSeen, stored: v.Archived, path: path, blob: id, device: d.ID, message: u.message(v, last, text)})
+		last = append(last[:0], text...)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("mirror device %s: %w", d.ID, err)
+	}
+	have, news := u.tip.files[path], all[mirrored+1:]
+	if from, moved := u.orphans[newestOld]; have == "" && mirrored >= 0 && moved {
+		delete(u.orphans, newestOld)
+		c := commit{at: time.Now(), stored: time.Now(), path: path, from: from, message: moveMessage(d, from, path)}
+		if len(news) > 0 {
+			c.at = news[0].at // not after what is new at the new place
+		}
+		u.commits, have = append(u.commits, c), newestOld
+	}
+	if len(all) > 0 && len(news) == 0 && have != all[len(all)-1].blob { // its form changed, or a clock was set back
+		news = all[len(all)-1:]
+	}
+	u.commits = append(u.commits, news...)
+	return nil
+}
+
+// dropOrphans takes the files out of the tree that are no device's any more.
+func (u *update) dropOrphans() {
+	taken := map[string]bool{}
+	for _, path := range u.wanted {
+		taken[path] = true
+	}
+	for _, c := range u.commits {
+		taken[c.from] = true
+	}
+	for path := range u.tip.files {
+		if !taken[path] {
+			now := time.Now()
+			u.commits = append(u.commits, commit{at: now, stored: now, path: path, gone: true, message: path + ": not in the inventory any more\n\n"})
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
