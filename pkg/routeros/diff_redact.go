@@ -1,0 +1,95 @@
+package routeros
+
+import "bytes"
+
+// What stands for the values of sensitive parameters and scripts in a difference that leaves the house.
+const (
+	valueHidden  = "(hidden)"
+	valueChanged = "(changed)"
+)
+
+// UnifiedRedacted is Unified for two normal forms, fit to be published or mailed: the values of sensitive parameters and
+// scripts, and quoted text in lines that are no command of a menu, are (changed) where Changes says so, and (hidden) elsewhere.
+func UnifiedRedacted(old, new []byte, oldName, newName string, context int) string {
+	a, b := splitLines(old), splitLines(new)
+	all := blocks(align(a, b), len(a), len(b))
+	changedOld, changedNew := changedSecrets(Changes(old, new))
+	return unified(redactLines(a, changedOld), redactLines(b, changedNew), all, oldName, newName, context)
+}
+
+// changedSecrets are the hidden parameters that differ, by line of the old and the new text.
+func changedSecrets(changes []Change) (old, new map[int][]Param) {
+	old, new = map[int][]Param{}, map[int][]Param{}
+	for i := range changes {
+		if c := &changes[i]; c.Action == ActionChanged && c.OldLine > 0 && c.NewLine > 0 {
+			old[c.OldLine], new[c.NewLine] = c.Params, c.Params
+		}
+	}
+	return old, new
+}
+
+// redactLines is lines without their secrets; changed is by line, from 1.
+func redactLines(lines [][]byte, changed map[int][]Param) [][]byte {
+	out := make([][]byte, len(lines))
+	path := ""
+	var buffer []byte
+	for i, line := range lines {
+		command := bytes.TrimRight(line, "\r\n")
+		end := line[len(command):]
+		head := 0
+		if len(command) > 0 && command[0] == '/' {
+			var menu []byte
+			if menu, command = splitMenu(buffer[:0], command); string(menu) != path {
+				path = string(menu)
+			}
+			buffer = menu
+			head = len(line) - len(end) - len(command)
+		}
+		if out[i] = line; len(command) > 0 {
+			if safe := redact(path, command, changed[i+1]); len(safe) != len(command) || !bytes.Equal(safe, command) {
+				out[i] = append(append(bytes.Clone(line[:head]), safe...), end...)
+			}
+		}
+	}
+	return out
+}
+
+// redact is a command without its secrets: command itself where it has none.
+func redact(path string, command []byte, changed []Param) []byte {
+	verb, _ := cutVerb(command)
+	var out []byte
+	kept := 0 // what of command stands in out
+	prefix := ""
+	for rest := command; ; {
+		var word []byte
+		if word, rest = nextWord(rest); len(word) == 0 {
+			break
+		}
+		at := len(command) - len(rest) - len(word)
+		name, value, ok := parameter(word)
+		full := prefixed(&prefix, string(name))
+		switch {
+		case ok && len(value) > 0 && (isScript(full) || isSensitive([]byte(path), name)):
+			at += len(name) + 1
+		case (!closed(word) || len(verb) == 0) && bytes.IndexByte(word, '"') >= 0:
+			at += bytes.IndexByte(word, '"')
+		default:
+			continue
+		}
+		out = append(append(out, command[kept:at]...), replacement(full, changed)...)
+		kept = len(command) - len(rest)
+	}
+	if kept == 0 {
+		return command
+	}
+	return append(out, command[kept:]...)
+}
+
+func replacement(name string, changed []Param) string {
+	for i := range changed {
+		if changed[i].Hidden && changed[i].Name == name {
+			return valueChanged
+		}
+	}
+	return valueHidden
+}
