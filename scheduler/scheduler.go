@@ -33,7 +33,7 @@ type Queue interface {
 	Sweep(ctx context.Context, site string, deviceIDs []string) (repaired int, err error)
 	Limits(ctx context.Context, sites []string) (map[string]device.Limits, error)
 	SetLimits(ctx context.Context, site string, l device.Limits) error
-	ChangeLimits(ctx context.Context, site string, l device.Limits) error
+	RestoreLimits(ctx context.Context, site string, l device.Limits, wait time.Duration) error
 	LostFor(ctx context.Context, sites []string) (map[string]time.Duration, error)
 	Writable(ctx context.Context) error
 }
@@ -345,7 +345,7 @@ func (s *Scheduler) keepLimits(ctx context.Context) (emptied bool, err error) {
 			}
 		}
 		if !there || limits != site.Limits(s.o.SiteLimit) || !site.Opened {
-			if err := s.openSite(ctx, site.Name, there); err != nil {
+			if err := s.openSite(ctx, site.Name); err != nil {
 				return emptied, err
 			}
 		}
@@ -366,10 +366,10 @@ func (s *Scheduler) lost(ctx context.Context, sites []device.Site, standing map[
 }
 
 // openSite writes the site's limits to Redis, as the registry has them now: this replica may have stalled, and must not
-// bring back what somebody has changed since. Then it records that they have stood there. Limits that stand there are
-// changed only while they do: Redis may have been emptied a moment ago. The error is the queue's; a site whose record fails
-// waits for the next look, and the others do not wait for it.
-func (s *Scheduler) openSite(ctx context.Context, name string, there bool) error {
+// bring back what somebody has changed since. Then it records that they have stood there; from then on the queue itself sees
+// to it that they come back only after the wait. The error is the queue's; a site whose record fails waits for the next look,
+// and the others do not wait for it.
+func (s *Scheduler) openSite(ctx context.Context, name string) error {
 	site, revision, err := s.o.Registry.Site(ctx, name)
 	if err != nil {
 		s.tellClosed(name, err)
@@ -378,11 +378,13 @@ func (s *Scheduler) openSite(ctx context.Context, name string, there bool) error
 	if revision == 0 {
 		site.Name = name
 	}
-	write := s.o.Queue.SetLimits
-	if there {
-		write = s.o.Queue.ChangeLimits
+	limits := site.Limits(s.o.SiteLimit)
+	if site.Opened && !s.o.NewQueue {
+		err = s.o.Queue.RestoreLimits(ctx, name, limits, vanishedDelay)
+	} else {
+		err = s.o.Queue.SetLimits(ctx, name, limits)
 	}
-	if err := write(ctx, name, site.Limits(s.o.SiteLimit)); err != nil {
+	if err != nil {
 		return err
 	}
 	if !site.Opened {

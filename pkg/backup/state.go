@@ -133,10 +133,13 @@ const aheadMax = time.Minute
 // slots until then, and a next attempt that was counted from there would never come.
 func (s State) Believed(now time.Time) State {
 	ahead := func(t time.Time) bool { return t.Sub(now) > aheadMax }
-	if ahead(s.AttemptEnded) {
+	if ahead(s.AttemptEnded) || ahead(s.LastDial) {
 		s.NextAt = time.Time{}
 	}
-	for _, t := range []*time.Time{&s.GoodStarted, &s.SettledAt, &s.LastDial} {
+	if s.Running != nil && ahead(s.Running.Started) {
+		s.Running = nil
+	}
+	for _, t := range []*time.Time{&s.GoodStarted, &s.SettledAt, &s.LastDial, &s.LiftedAt} {
 		if ahead(*t) {
 			*t = time.Time{}
 		}

@@ -17,9 +17,9 @@ const (
 	NoticeDelay  = 20 * time.Second // sessions that Redis has forgotten notice within this
 	PutBackDelay = 30 * time.Second // after an attempt that a fault of ours ended
 	EarlyMax     = 2 * time.Second  // a dial may come this much before its time: clocks differ
-	// LeaseRecovery is how long a killed worker's tasks may wait for another try: a lease of 30 s, 12 s for clocks, 5 s until
+	// LeaseRecovery is how long a killed worker's tasks may wait for another try: a lease of 30 s, 25 s of slack, 5 s until
 	// a worker looks, and 30 s from then.
-	LeaseRecovery = 90 * time.Second
+	LeaseRecovery = 100 * time.Second
 	// closeSlack is what a router may need to notice that its client has closed the connection.
 	closeSlack = 250 * time.Millisecond
 	// outcomeSlack is what a worker needs to write an outcome, and what lies between its mark and its dial.

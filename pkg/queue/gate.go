@@ -2,10 +2,12 @@ package queue
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha1" // as Redis names scripts
 	"encoding/hex"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +42,10 @@ if rate > 0 then
 	end
 	redis.call("SET", key, string.format("%.0f", now), "PX", string.format("%.0f", math.ceil(apart / 1000) + 1000))
 end
+local next = redis.call("LINDEX", KEYS[1], -1)
+if next and redis.call("EXISTS", KEYS[2]) == 0 and redis.call("EXISTS", ARGV[2] .. next) == 1 then
+	redis.call("HSET", ARGV[2] .. next, "run", ARGV[#ARGV])
+end
 `
 
 // slotWait is how long a dequeue waits, for a session of a full worker to end and for the site's rate, before its server
@@ -49,17 +55,19 @@ const slotWait = time.Second
 // rescueTimeout bounds the repeated write of a finished task.
 const rescueTimeout = 3 * time.Second
 
-// finishGuard stands in front of the scripts by which asynq ends a run (complete, retry, archive), which it repeats when
-// Redis did not answer: the id is the device's, and by now it may name another task, in another worker's hands. Only the
-// task of the run that ended is ended; for any other there is nothing left to do.
+// finishGuard stands in front of the scripts by which asynq ends a run (complete, retry, archive, requeue), which it repeats
+// when Redis did not answer: the id is the device's, and by now it may name another task, or the same one in another
+// worker's hands. Only this process' run of that task is ended; for any other there is nothing left to do. So nothing of
+// what asynq's recoverer does to other workers' runs gets through: recoverLost is there for that.
 const finishGuard = `
 local function ticket(message) return string.match(message or "", '"ticket":"(%w+)"') end
 local mine
 for _, argument in ipairs(ARGV) do mine = mine or ticket(argument) end
 for _, key in ipairs(KEYS) do
-	if mine and string.find(key, "}:t:.") then
-		local task = redis.call("HMGET", key, "state", "msg")
-		if task[1] ~= "active" or ticket(task[2]) ~= mine then
+	if string.find(key, "}:t:.") then
+		local task = redis.call("HMGET", key, "state", "msg", "run")
+		local others = task[3] and task[3] ~= ARGV[#ARGV] or mine and ticket(task[2]) ~= mine
+		if others or (task[3] or mine) and task[1] ~= "active" then
 			return redis.status_reply("OK")
 		end
 	end
@@ -80,9 +88,13 @@ type gate struct {
 	hold  func() bool
 	told  func(err error) // hears how dequeues fail; nil: one has handed out a task, which is a write
 
+	process string // tells this process' runs from those of others
+
 	mu      sync.Mutex
-	scripts map[string]script // by the digest of asynq's text
-	guarded bool              // a dequeue with the guard has run
+	scripts map[string]script    // by the digest of asynq's text
+	guarded bool                 // a dequeue with the guard has run
+	unsure  map[string]time.Time // when the end of a run had no answer, by task id; asynq repeats it until its lease ends
+	retaken map[string]time.Time // until when such a repeat may come although the task is in work again
 }
 
 // script is one of asynq's with a guard before it.
@@ -95,7 +107,7 @@ func newGate(sessions int, hold func() bool, told func(error), waiting func() ma
 	}
 	return &gate{
 		slots: make(chan struct{}, sessions), share: newShare(sessions, waiting), hold: hold, told: told,
-		scripts: map[string]script{},
+		process: rand.Text(), scripts: map[string]script{}, unsure: map[string]time.Time{}, retaken: map[string]time.Time{},
 	}
 }
 
@@ -140,25 +152,66 @@ func (g *gate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if !isFinish(args) {
 			return next(ctx, cmd)
 		}
-		if !g.put(finishGuard, cmd) {
-			return askText(cmd)
-		}
-		if errors.Is(ctx.Err(), context.Canceled) {
-			live, cancel := context.WithTimeout(context.WithoutCancel(ctx), rescueTimeout)
-			defer cancel()
-			return next(live, cmd)
-		}
-		return next(ctx, cmd)
+		return g.finish(ctx, cmd, next)
 	}
+}
+
+// finish ends a run.
+func (g *gate) finish(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+	id := finished(cmd.Args())
+	if errors.Is(ctx.Err(), context.Canceled) { // a repeat
+		if g.isRetaken(id) {
+			cmd.SetErr(nil)
+			return nil
+		}
+		live, cancel := context.WithTimeout(context.WithoutCancel(ctx), rescueTimeout)
+		defer cancel()
+		ctx = live
+	}
+	err := g.guard(ctx, finishGuard, cmd, next)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case err == nil:
+		delete(g.unsure, id)
+	case !isNoScript(err):
+		g.unsure[id] = time.Now()
+	}
+	return err
+}
+
+// taken says that a run of the task begins here: what asynq may still repeat of an earlier one must not end it.
+func (g *gate) taken(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	const repeats = leaseDuration + rescueTimeout
+	for other, at := range g.unsure {
+		if time.Since(at) > repeats {
+			delete(g.unsure, other)
+		}
+	}
+	for other, until := range g.retaken {
+		if time.Now().After(until) {
+			delete(g.retaken, other)
+		}
+	}
+	if _, ok := g.unsure[id]; ok {
+		delete(g.unsure, id)
+		g.retaken[id] = time.Now().Add(repeats)
+	}
+}
+
+func (g *gate) isRetaken(id string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	until, ok := g.retaken[id]
+	return ok && time.Now().Before(until)
 }
 
 func (g *gate) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
 	limits := guard
 	if backup.Sabotaged("limit") {
 		limits = "-- no limits\n"
-	}
-	if !g.put(limits, cmd) {
-		return askText(cmd)
 	}
 	site := siteOf(cmd.Args())
 	late := time.NewTimer(slotWait)
@@ -167,7 +220,7 @@ func (g *gate) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessH
 		if g.hold() || !g.take(site, late.C) {
 			return nothing(cmd)
 		}
-		err := next(ctx, cmd)
+		err := g.guard(ctx, limits, cmd, next)
 		wait, early := tooEarly(cmd, err)
 		handedOut := err == nil && !early
 		g.heard(err, handedOut)
@@ -223,16 +276,30 @@ func tooEarly(cmd redis.Cmder, err error) (time.Duration, bool) {
 	return time.Duration(n) * time.Microsecond, ok
 }
 
+// guard runs the script with a guard before it, and with this process' name as its last argument.
+func (g *gate) guard(ctx context.Context, guard string, cmd redis.Cmder, next redis.ProcessHook) error {
+	to, ok := cmd.(*redis.Cmd)
+	if !ok {
+		return next(ctx, cmd)
+	}
+	args := append(slices.Clone(cmd.Args()), g.process)
+	if !g.put(guard, args) {
+		to.SetErr(noScript{})
+		return noScript{}
+	}
+	guarded := redis.NewCmd(ctx, args...)
+	err := next(ctx, guarded)
+	to.SetVal(guarded.Val())
+	to.SetErr(err)
+	return err
+}
+
 // put swaps the script for the one with the guard before it; false while its text is not known yet.
-func (g *gate) put(guard string, cmd redis.Cmder) bool {
+func (g *gate) put(guard string, args []any) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	args := cmd.Args()
 	of, _ := args[1].(string)
-	if cmd.Name() == "eval" {
-		if strings.HasPrefix(of, guard) { // a repeated command
-			return true
-		}
+	if args[0] == "eval" {
 		text := guard + of
 		g.scripts[digest(of)] = script{text, digest(text)}
 		args[1] = text
@@ -269,15 +336,20 @@ func siteOf(args []any) string {
 	return strings.TrimSuffix(strings.TrimPrefix(key, "asynq:{"), "}:pending")
 }
 
-// askText makes go-redis send the script's text.
-func askText(cmd redis.Cmder) error {
-	cmd.SetErr(noScript{})
-	return noScript{}
+// isFinish knows complete (keys active, lease, ...), retry and archive (keys t:<id>, active, lease, ...), and requeue (active,
+// lease, pending, t:<id>).
+func isFinish(args []any) bool {
+	return hasKeys(args, 0, 0, "active", "lease") || hasKeys(args, 0, 1, "active", "lease") || hasKeys(args, 4, 0, "active", "lease", "pending")
 }
 
-// isFinish knows done and complete (keys active, lease, ...) and retry and archive (keys t:<id>, active, lease, ...).
-func isFinish(args []any) bool {
-	return hasKeys(args, 0, 0, "active", "lease") || hasKeys(args, 0, 1, "active", "lease")
+// finished is the task id of a finish: the first argument of them all.
+func finished(args []any) string {
+	n, _ := args[2].(int)
+	if len(args) <= 3+n {
+		return ""
+	}
+	id, _ := args[3+n].(string)
+	return id
 }
 
 // hasKeys says whether the script's keys from position at on end in parts; n is the exact number of keys, 0 for 5 and more.

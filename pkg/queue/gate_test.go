@@ -3,6 +3,8 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ func hold(t *testing.T, c *Client, device string) {
 	}
 	pipe := c.redis.Pipeline()
 	pipe.ZRem(ctx, k.of("scheduled"), id)
-	pipe.HSet(ctx, k.task(id), "state", "active")
+	pipe.HSet(ctx, k.task(id), "state", "active", "run", "of another worker")
 	pipe.LPush(ctx, k.of("active"), id)
 	pipe.ZAdd(ctx, k.of("lease"), redis.Z{Score: 1, Member: id})
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -123,4 +125,106 @@ func TestTasksOfTheDeadComeBack(t *testing.T) {
 			t.Errorf("comes back as %+v, %v", due, err)
 		}
 	})
+}
+
+// TestRequeueSparesOthers stops a worker whose handler outlives its stop, after Redis was emptied and the device's next task
+// went to another worker.
+func TestRequeueSparesOthers(t *testing.T) {
+	t.Parallel()
+	c, url := newTestClient(t)
+	ctx, k, id := ctxFor(t), keys{"a"}, backup.TaskID("x")
+	setLimit(t, c, "a", device.Unlimited)
+	started, release := make(chan struct{}), make(chan struct{})
+	s := startServer(t, url, 1, func(context.Context, string, backup.Task) (backup.Next, error) {
+		close(started)
+		<-release
+		return backup.Next{}, nil
+	}, "a")
+	if _, err := c.EnsureNow(ctx, "a", task("x"), false); err != nil {
+		t.Fatal(err)
+	}
+	await(t, started, "the run")
+	if err := c.redis.FlushAll(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	hold(t, c, "x")
+	if err := c.redis.ZAdd(ctx, k.of("lease"), redis.Z{Score: float64(time.Now().Add(leaseDuration).Unix()), Member: id}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	close(release)
+	if state, n := c.redis.HGet(ctx, k.task(id), "state").Val(), c.redis.LLen(ctx, k.of("active")).Val(); state != "active" || n != 1 {
+		t.Errorf("the other worker's task is %s, %d count against the limit", state, n)
+	}
+}
+
+// loseAnswer has Redis do the first end of a run and answers that it did not.
+type loseAnswer struct {
+	done atomic.Bool
+	args []any // of the script that Redis has done
+}
+
+func (l *loseAnswer) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (l *loseAnswer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (l *loseAnswer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if args := cmd.Args(); err == nil && (args[0] == "evalsha" || args[0] == "eval") && isFinish(args) && l.done.CompareAndSwap(false, true) {
+			l.args, err = args, errors.New("the answer was lost")
+			cmd.SetErr(err)
+		}
+		return err
+	}
+}
+
+// TestRepeatSparesNextRun loses the answer to the end of a run; the same task is taken again before asynq repeats that end.
+func TestRepeatSparesNextRun(t *testing.T) {
+	t.Parallel()
+	c, url := newTestClient(t)
+	ctx, k, id := ctxFor(t), keys{"a"}, backup.TaskID("x")
+	setLimit(t, c, "a", 1)
+	var runs atomic.Int32
+	began, release := make(chan struct{}, 2), make(chan struct{})
+	s := startServer(t, url, 2, func(ctx context.Context, _ string, _ backup.Task) (backup.Next, error) {
+		began <- struct{}{}
+		if runs.Add(1) == 1 {
+			return backup.Next{Action: backup.Again, Delay: time.Minute}, errors.New("put back")
+		}
+		select {
+		case <-ctx.Done():
+			t.Errorf("the second run was ended by %v", context.Cause(ctx))
+		case <-release:
+		}
+		return backup.Next{}, nil
+	}, "a")
+	lost := &loseAnswer{}
+	s.redis.AddHook(lost)
+	if _, err := c.EnsureNow(ctx, "a", task("x"), false); err != nil {
+		t.Fatal(err)
+	}
+	await(t, began, "the first run")
+	awaitStates(t, c, "a", map[string]int{"retry": 1})
+	if _, err := c.EnsureNow(ctx, "a", task("x"), false); err != nil { // somebody asks for it
+		t.Fatal(err)
+	}
+	await(t, began, "the second run")
+	repeat := slices.Clone(lost.args[:len(lost.args)-1])
+	for of, guarded := range s.gate.scripts {
+		if repeat[1] == guarded.sha || repeat[1] == guarded.text {
+			repeat[0], repeat[1] = "evalsha", of
+		}
+	}
+	over, cancel := context.WithCancel(ctx)
+	cancel() // as asynq does
+	if err := s.redis.Do(over, repeat...).Err(); err != nil && !errors.Is(err, redis.Nil) {
+		t.Fatalf("the repeat: %v", err)
+	}
+	if state, n := c.redis.HGet(ctx, k.task(id), "state").Val(), c.redis.LLen(ctx, k.of("active")).Val(); state != "active" || n != 1 {
+		t.Errorf("the second run's task is %s, %d count against the limit", state, n)
+	}
+	s.dropLost(ctx)
+	close(release)
+	awaitStates(t, c, "a", map[string]int{"completed": 1})
 }

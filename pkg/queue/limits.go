@@ -47,14 +47,26 @@ func (c *Client) SetLimits(ctx context.Context, site string, l device.Limits) er
 	return c.fail("write site limits", err)
 }
 
-// ChangeLimits is SetLimits for a site that has limits: where Redis has lost them, it writes nothing.
-func (c *Client) ChangeLimits(ctx context.Context, site string, l device.Limits) error {
+// restoreLimits writes limits where some stand, or where it has been known for long enough that they are lost: in one step,
+// because whoever looked may have stood still since. KEYS: limits, what LostFor remembers, asynq:queues. ARGV: limits, wait in
+// milliseconds, queue.
+var restoreLimits = redis.NewScript(`
+local known = tonumber(string.match(redis.call("GET", KEYS[2]) or "", "^(%d+) ") or "-1")
+if redis.call("EXISTS", KEYS[1]) == 0 and known < tonumber(ARGV[2]) then
+	return 0
+end
+redis.call("SET", KEYS[1], ARGV[1])
+redis.call("DEL", KEYS[2])
+redis.call("SADD", KEYS[3], ARGV[3])
+return 1`)
+
+// RestoreLimits is SetLimits for a site that had limits before: where Redis has lost them, it writes nothing before LostFor
+// has reached wait.
+func (c *Client) RestoreLimits(ctx context.Context, site string, l device.Limits, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	err := c.redis.SetArgs(ctx, keys{site}.limit(), encodeLimits(l), redis.SetArgs{Mode: "XX"}).Err()
-	if errors.Is(err, redis.Nil) {
-		return nil
-	}
+	k := keys{site}
+	err := restoreLimits.Run(ctx, c.redis, []string{k.limit(), k.lost(), queuesKey}, encodeLimits(l), wait.Milliseconds(), site).Err()
 	return c.fail("write site limits", err)
 }
 

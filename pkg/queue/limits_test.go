@@ -112,7 +112,7 @@ func TestGuard(t *testing.T) {
 			if _, err := pipe.Exec(ctx); err != nil {
 				t.Fatal(err)
 			}
-			got, err := c.redis.Eval(ctx, guard+`return "`+free+`"`, []string{k.of("pending"), k.of("paused"), k.of("active"), k.of("lease")}).Result()
+			got, err := c.redis.Eval(ctx, guard+`return "`+free+`"`, []string{k.of("pending"), k.of("paused"), k.of("active"), k.of("lease")}, 0, k.of("t:"), "me").Result()
 			if errors.Is(err, redis.Nil) {
 				got, err = full, nil
 			}
@@ -271,12 +271,25 @@ func TestLostForCounts(t *testing.T) {
 			}
 		}
 		look(0, 0)
+		restored := func(want bool) {
+			t.Helper()
+			if err := c.RestoreLimits(ctx, "a", device.Limits{Sessions: 3}, 20*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			if limits, err := c.Limits(ctx, []string{"a"}); err != nil || (len(limits) == 1) != want {
+				t.Errorf("restored %v, %v, want %v", limits, err, want)
+			}
+		}
+		restored(false) // whoever looked long ago and writes now
 		look(time.Millisecond, testTimeout)
 		remember(10*time.Second, time.Hour)
 		look(10*time.Second+lostStep, 10*time.Second+lostStep)
 		remember(10*time.Second, -time.Hour) // Redis' clock was set back
 		look(10*time.Second, 10*time.Second)
-		setLimit(t, c, "a", 1)
+		restored(false)
+		remember(20*time.Second, 0)
+		restored(true)
+		restored(true)
 		if lost, err := c.LostFor(ctx, []string{"a"}); err != nil || len(lost) != 0 {
 			t.Errorf("limits that are there are lost: %v, %v", lost, err)
 		}

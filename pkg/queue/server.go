@@ -155,6 +155,7 @@ func (s *Server) process(site string) func(context.Context, *asynq.Task) error {
 	return func(ctx context.Context, t *asynq.Task) error {
 		defer s.gate.release(site)
 		id, _ := asynq.GetTaskID(ctx)
+		s.gate.taken(id)
 		task, err := backup.DecodeTask(t.Payload())
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
@@ -258,7 +259,9 @@ func (s *Server) watchOwnership(ctx context.Context) {
 			return
 		case <-tick.C:
 			s.dropLost(ctx)
-			s.recover(ctx)
+			if !s.gate.hold() { // as where Redis' clock jumped: it would take every live task away
+				s.recover(ctx)
+			}
 			s.endOutage(ctx)
 		}
 	}
@@ -272,7 +275,7 @@ func (s *Server) dropLost(ctx context.Context) {
 	asked := make(map[string]*runningTask, len(s.running))
 	got := make(map[string]*redis.SliceCmd, len(s.running))
 	for id, r := range s.running {
-		asked[id], got[id] = r, pipe.HMGet(ctx, keys{r.site}.task(id), "state", "msg")
+		asked[id], got[id] = r, pipe.HMGet(ctx, keys{r.site}.task(id), "state", "msg", "run")
 	}
 	s.mu.Unlock()
 	if len(got) == 0 {
@@ -284,9 +287,12 @@ func (s *Server) dropLost(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, g := range got {
+		r := asked[id]
 		state, _ := g.Val()[0].(string)
 		message, _ := g.Val()[1].(string)
-		if r := asked[id]; s.running[id] == r && (state != "active" || !strings.Contains(message, r.ticket)) {
+		run, _ := g.Val()[2].(string)
+		gone := state != "active" || !strings.Contains(message, r.ticket) || run != "" && run != s.gate.process
+		if s.running[id] == r && gone {
 			s.log.Warn("task lost: closing its session", "task", id, "site", r.site, "state", state)
 			r.cancel(ErrLost)
 		}

@@ -14,9 +14,10 @@ import (
 // leaseDuration is asynq's (internal/rdb: LeaseDuration).
 const leaseDuration = 30 * time.Second
 
-// leaseSlack is how long after its end a lease still counts: leases are written by workers' clocks, which are up to 10 s
-// off, and read by Redis'.
-const leaseSlack = 12 * time.Second
+// leaseSlack is how long after its end a lease still counts: it was written by a worker's clock, which is up to 10 s off,
+// and is read by Redis'; a worker that is cut off from Redis notices the end at its next heartbeat, 5 s later or, where that
+// hangs, about 6 s more, and then has to close its session.
+const leaseSlack = 25 * time.Second
 
 // recoverLost puts tasks back whose lease has ended. asynq's recoverer does so too, but only once a minute and 30 s late,
 // and all the time the task of a dead worker counts against its site's limit. KEYS: lease, active, retry. ARGV: slack in
