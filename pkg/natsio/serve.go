@@ -95,7 +95,12 @@ func drain(sub *nats.Subscription, ended <-chan struct{}) {
 		}
 	}
 	_ = sub.Unsubscribe() // its one error is that there is nothing left to end
-	<-ended
+	t := time.NewTimer(DrainTimeout)
+	defer t.Stop()
+	select {
+	case <-ended:
+	case <-t.C: // a connection that closed before the handler was set tells nobody
+	}
 }
 
 // send sends an answer, and again where the connection was away: who asked may still be waiting.
