@@ -132,8 +132,12 @@ func (t trigger) refusal(d device.Device, found bool, site device.Site) error {
 	case !d.Enabled:
 		return fault.New(fault.Rejected, step, "it is disabled in the inventory")
 	case site.Paused != nil:
-		return fault.New(fault.Rejected, step, "its site is paused by %s since %s: confhaul site resume %s",
-			site.Paused.By, site.Paused.At.UTC().Format(time.RFC3339), d.Site)
+		why := ""
+		if site.Paused.Reason != "" {
+			why = " (" + site.Paused.Reason + ")"
+		}
+		return fault.New(fault.Rejected, step, "its site is paused by %s since %s%s: confhaul site resume %s",
+			site.Paused.By, site.Paused.At.UTC().Format(time.RFC3339), why, d.Site)
 	}
 	return nil
 }
