@@ -25,9 +25,6 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed")
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	store, err := archive.OpenSQLite(ctx, filepath.Join(t.TempDir(), "archive"), archive.Options{})
