@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -303,17 +301,23 @@ func (s *Server) dropLost(ctx context.Context) {
 func (s *Server) recover(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
+	pipe := s.redis.Pipeline()
+	got := map[string]*redis.Cmd{}
 	s.mu.Lock()
-	sites := slices.Collect(maps.Keys(s.servers))
-	s.mu.Unlock()
-	for _, site := range sites {
+	for site := range s.servers {
 		k := keys{site}
-		n, err := recoverLost.Run(ctx, s.redis, []string{k.of("lease"), k.of("active"), k.of("retry")},
-			int(leaseSlack.Seconds()), k.of("t:"), int(backup.LostLeaseDelay.Seconds())).Int()
-		switch {
-		case err != nil:
-			return // Redis is away, which the dequeues tell
-		case n > 0:
+		got[site] = pipe.Eval(ctx, recoverLost, []string{k.of("lease"), k.of("active"), k.of("retry")},
+			int(leaseSlack.Seconds()), k.of("t:"), int(backup.LostLeaseDelay.Seconds()))
+	}
+	s.mu.Unlock()
+	if len(got) == 0 {
+		return
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return // Redis is away, which the dequeues tell
+	}
+	for site, g := range got {
+		if n, err := g.Int(); err == nil && n > 0 {
 			s.log.Warn("tasks of a lost worker put back", "site", site, "tasks", n)
 		}
 	}

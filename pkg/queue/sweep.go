@@ -22,7 +22,7 @@ const leaseSlack = 25 * time.Second
 // recoverLost puts tasks back whose lease has ended. asynq's recoverer does so too, but only once a minute and 30 s late,
 // and all the time the task of a dead worker counts against its site's limit. KEYS: lease, active, retry. ARGV: slack in
 // seconds, task key prefix, delay in seconds.
-var recoverLost = redis.NewScript(`
+const recoverLost = `
 local now, n = tonumber(redis.call("TIME")[1]), 0
 for _, id in ipairs(redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now - ARGV[1], "LIMIT", 0, 100)) do
 	redis.call("ZREM", KEYS[1], id)
@@ -32,7 +32,7 @@ for _, id in ipairs(redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now - ARGV[1], 
 		n = n + 1
 	end
 end
-return n`)
+return n`
 
 // sweepActive repairs active list and lease set, both of which asynq's scripts change together: what is in one and not in
 // the other is never a passing state. A lease without an active task is taken away, as it fails at each of the recoverer's
