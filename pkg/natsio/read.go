@@ -26,6 +26,7 @@ type Reader struct {
 	Stream         string
 	Subjects       []string // none: all
 	LastPerSubject bool     // begin with the last message of each subject, not with the first of all
+	HeadersOnly    bool     // messages come without their data
 	// OnMessage gets each message once and in order, but all of them again where the stream was lost and made anew. An error ends Read.
 	OnMessage func(jetstream.Msg, *jetstream.MsgMetadata) error
 	// OnCaughtUp, where set, is called once, when all that stood on the stream at the start has been read. An error ends Read.
@@ -180,7 +181,7 @@ func (r *reading) open(ctx context.Context) (jetstream.Consumer, error) {
 	}
 	cfg := jetstream.ConsumerConfig{
 		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubjects: r.Subjects,
-		MemoryStorage: true, Replicas: 1, InactiveThreshold: inactiveTTL,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: inactiveTTL, HeadersOnly: r.HeadersOnly,
 	}
 	switch {
 	case r.last > 0:

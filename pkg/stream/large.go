@@ -45,26 +45,35 @@ func (s *Stream) putObject(ctx context.Context, event []byte) (string, error) {
 	return name, nil
 }
 
+// object reads what putObject stored. An error that wraps errObjectLost will not go by itself.
+func (s *Stream) object(ctx context.Context, name string) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, ObjectTimeout, fmt.Errorf("large snapshot not read within %s", ObjectTimeout))
+	defer cancel()
+	object, err := s.large.Get(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil, errObjectLost
+	}
+	if err != nil {
+		return nil, cause(ctx, err)
+	}
+	data, err := io.ReadAll(io.LimitReader(object, ObjectMax))
+	switch err = errors.Join(err, object.Close()); {
+	case errors.Is(err, jetstream.ErrDigestMismatch):
+		return nil, fmt.Errorf("%w: %w", errObjectLost, err)
+	case err != nil:
+		return nil, cause(ctx, err)
+	}
+	return data, nil
+}
+
 // whole gives a snapshot with its texts, from the object store where they are not in the message. Object keeps its name.
 func (s *Stream) whole(ctx context.Context, snap backup.Snapshot) (backup.Snapshot, error) {
 	if snap.Object == "" {
 		return snap, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, ObjectTimeout, fmt.Errorf("large snapshot not read within %s", ObjectTimeout))
-	defer cancel()
-	object, err := s.large.Get(ctx, snap.Object)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
-		return snap, errObjectLost
-	}
+	data, err := s.object(ctx, snap.Object)
 	if err != nil {
-		return snap, cause(ctx, err)
-	}
-	data, err := io.ReadAll(io.LimitReader(object, ObjectMax))
-	switch err = errors.Join(err, object.Close()); {
-	case errors.Is(err, jetstream.ErrDigestMismatch):
-		return snap, fmt.Errorf("%w: %w", errObjectLost, err)
-	case err != nil:
-		return snap, cause(ctx, err)
+		return snap, err
 	}
 	opened, err := backup.DecodeSnapshot(data)
 	if err != nil {

@@ -123,7 +123,7 @@ func (s *Stream) try(ctx context.Context, m message, expected uint64) (uint64, e
 		jetstream.WithExpectStream(SnapshotStream),
 		jetstream.WithExpectLastSequenceForSubject(expected, bothPrefix+m.key))
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == errFull {
-		return 0, fmt.Errorf("stream %s is full and refuses rather than drops: raise stream.snapshot_bytes and restart: %w", SnapshotStream, err)
+		return 0, fmt.Errorf("stream %s is full and refuses rather than drops: see that the archiver runs, or raise stream.snapshot_bytes and restart: %w", SnapshotStream, err)
 	}
 	if err != nil {
 		return 0, cause(ctx, err)

@@ -98,21 +98,35 @@ func (s *Stream) skip(stream string, meta *jetstream.MsgMetadata, err error) {
 }
 
 // wholeAtLast reads the texts of a snapshot through every outage: only an object that is lost is an error.
-func (s *Stream) wholeAtLast(ctx context.Context, snap backup.Snapshot) (backup.Snapshot, error) {
+func (s *Stream) wholeAtLast(ctx context.Context, snap backup.Snapshot) (opened backup.Snapshot, err error) {
+	err = s.atLast(ctx, "watch stream", snap.Object, func(ctx context.Context) (err error) {
+		opened, err = s.whole(ctx, snap)
+		return err
+	})
+	return opened, err
+}
+
+// atLast reads an object through every outage: it returns when that is done, when the object is lost, or when ctx ends.
+func (s *Stream) atLast(ctx context.Context, step, object string, read func(context.Context) error) error {
 	for told := false; ; told = true {
-		opened, err := s.whole(ctx, snap)
+		err := read(ctx)
 		if err == nil || errors.Is(err, errObjectLost) || ctx.Err() != nil {
-			return opened, err
+			return err
 		}
 		if !told {
-			s.report(fault.New(fault.Infrastructure, "watch stream", "large snapshot %s: %w", snap.Object, err))
+			s.report(fault.New(fault.Infrastructure, step, "large snapshot %s: %w", object, err))
 		}
-		t := time.NewTimer(objectRetryDelay)
-		select {
-		case <-ctx.Done():
-		case <-t.C:
-		}
-		t.Stop()
+		pause(ctx, objectRetryDelay)
+	}
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
 	}
 }
 

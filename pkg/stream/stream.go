@@ -56,7 +56,7 @@ type Options struct {
 	EventBytes    int64 // must be positive
 	Replicas      int   // of streams that Open makes; 0: 1
 	// PerSubject is how many snapshots of a device are kept, the small and the large ones counted apart; 0: all, until an
-	// archiver purges them.
+	// archiver purges them. It does not hold where there is an archiver.
 	PerSubject int
 	Report     func(error) // hears of unreadable messages and of interrupted watches; may be nil; must not block
 }
@@ -67,6 +67,8 @@ type Stream struct {
 	snapshots jetstream.Stream
 	large     jetstream.ObjectStore
 	report    func(error)
+	options   Options
+	archived  bool
 }
 
 // Open makes the streams and the object store that are missing. The limits of those that are there are raised to what o
@@ -75,9 +77,16 @@ func Open(ctx context.Context, conn *natsio.Conn, o Options) (*Stream, error) {
 	if o.SnapshotBytes <= 0 || o.EventBytes <= 0 {
 		return nil, fault.New(fault.Internal, "open streams", "the sizes must be positive")
 	}
-	s := &Stream{conn: conn, report: o.Report}
+	s := &Stream{conn: conn, report: o.Report, options: o}
 	if s.report == nil {
 		s.report = func(error) {}
+	}
+	var err error
+	if s.archived, err = hasArchiver(ctx, conn.JetStream()); err != nil {
+		return nil, err
+	}
+	if s.archived {
+		o.PerSubject = 0
 	}
 	for _, cfg := range configs(o) {
 		opened, err := openStream(ctx, conn.JetStream(), cfg)
@@ -88,7 +97,7 @@ func Open(ctx context.Context, conn *natsio.Conn, o Options) (*Stream, error) {
 			s.snapshots = opened
 		}
 	}
-	err := natsio.Do(ctx, OpenTimeout, "open streams", func(ctx context.Context) (err error) {
+	err = natsio.Do(ctx, OpenTimeout, "open streams", func(ctx context.Context) (err error) {
 		s.large, err = openBucket(ctx, conn.JetStream(), o)
 		return err
 	})
