@@ -26,7 +26,8 @@ var rooms = map[string][]string{
 	"pkg/mirror":              append([]string{"pkg/archive"}, nouns...),
 
 	"scheduler": nouns, "worker": nouns, "pkg/dashboard": nouns,
-	"pkg/collect": append([]string{"pkg/sshclient", "pkg/routeros"}, nouns...),
+	"pkg/collect":  append([]string{"pkg/sshclient", "pkg/routeros"}, nouns...),
+	"pkg/archiver": append([]string{"pkg/archive"}, nouns...), // for the archive's records: the store itself is an interface that it declares
 
 	"pkg/embedded": nouns, "pkg/routersim": nouns,
 	"pkg/embedded/embeddedtest": append([]string{"pkg/embedded"}, nouns...),

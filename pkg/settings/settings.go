@@ -51,6 +51,8 @@ type Settings struct {
 	Timeouts Timeouts `yaml:"timeouts"`
 	// Stream is what the JetStream streams may hold.
 	Stream Stream `yaml:"stream"`
+	// Archive is where history stands and how much of it is kept.
+	Archive Archive `yaml:"archive"`
 }
 
 // Jitter is the range from which a new device's first backup gets its delay.
@@ -75,6 +77,23 @@ type Stream struct {
 	EventBytes    int64 `yaml:"event_bytes"`    // cap of the event stream in bytes; default 256 MiB
 	Replicas      int   `yaml:"replicas"`       // copies in the NATS cluster, 1 to ReplicasMax; default 1
 	PerSubject    int   `yaml:"per_subject"`    // snapshots kept per device where no archiver runs; default 100
+}
+
+// Archive is where the archiver keeps history, and what its retention leaves. The newest version of a device in the inventory
+// always stays.
+type Archive struct {
+	Dir          string        `yaml:"dir"`           // a directory on a local disk; in a settings file relative to it; default none, see ArchiveDir
+	KeepVersions int           `yaml:"keep_versions"` // versions per device; default 0, all
+	KeepFor      time.Duration `yaml:"keep_for"`      // after a version was replaced; default 0, for ever
+	KeepRemoved  time.Duration `yaml:"keep_removed"`  // all of a device after it left the inventory; default 2160h (90 days); 0 is for ever
+}
+
+// ArchiveDir is the directory of the archive: the one that is set, and otherwise archive in the data directory, as up has it.
+func (s Settings) ArchiveDir() string {
+	if s.Archive.Dir != "" {
+		return s.Archive.Dir
+	}
+	return filepath.Join(s.Data, "archive")
 }
 
 // Limits of settings.
@@ -105,7 +124,8 @@ func Default() Settings {
 			Dial: 10 * time.Second, Handshake: 30 * time.Second, Login: 20 * time.Second,
 			FirstByte: time.Minute, Idle: time.Minute, Whole: 5 * time.Minute,
 		},
-		Stream: Stream{SnapshotBytes: 4 << 30, EventBytes: 256 << 20, Replicas: 1, PerSubject: 100},
+		Stream:  Stream{SnapshotBytes: 4 << 30, EventBytes: 256 << 20, Replicas: 1, PerSubject: 100},
+		Archive: Archive{KeepRemoved: 90 * 24 * time.Hour},
 	}
 }
 

@@ -38,8 +38,8 @@ func TestDefaultIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Data != "/home/op/.local/share/confhaul" {
-		t.Errorf("data = %s", s.Data)
+	if s.Data != "/home/op/.local/share/confhaul" || s.ArchiveDir() != s.Data+"/archive" {
+		t.Errorf("data = %s, archive = %s", s.Data, s.ArchiveDir())
 	}
 	s, err = Load("", environment("HOME", "/home/op", "XDG_DATA_HOME", "/data"))
 	if err != nil || s.Data != "/data/confhaul" {
@@ -62,6 +62,7 @@ timeouts:
   first_byte: 90s
 stream:
   event_bytes: 1048576
+archive: {dir: history, keep_versions: 9}
 `)
 	s, err := Load(path, environment("CONFHAUL_INTERVAL", "1h", "CONFIG_BACKUP_INTERVAL", "60", "CONFHAUL_TIMEOUTS_DIAL", "3s",
 		"CONFIG_BACKUP_MAX_CONCURRENT", "7", "CONFHAUL_RETRY", "3m,4m,5m"))
@@ -69,9 +70,9 @@ stream:
 		t.Fatal(err)
 	}
 	got := fmt.Sprintln(s.Redis.Reveal(), s.NATS.Reveal(), s.Inventory, s.Credentials, s.Interval, s.Retry, s.Jitter,
-		s.Concurrency, s.Timeouts.FirstByte, s.Timeouts.Dial, s.Timeouts.Idle, s.Stream.EventBytes)
+		s.Concurrency, s.Timeouts.FirstByte, s.Timeouts.Dial, s.Timeouts.Idle, s.Stream.EventBytes, s.ArchiveDir(), s.Archive.KeepVersions, s.Archive.KeepRemoved)
 	want := fmt.Sprintln("redis://cache:6379", "nats://a:4222,tls://b:4222", filepath.Join(filepath.Dir(path), "fleet/routers.csv"),
-		"/etc/confhaul/credentials.yaml", "1h0m0s", "[3m0s 4m0s 5m0s]", "{1s 2s}", 7, "1m30s", "3s", "1m0s", 1048576)
+		"/etc/confhaul/credentials.yaml", "1h0m0s", "[3m0s 4m0s 5m0s]", "{1s 2s}", 7, "1m30s", "3s", "1m0s", 1048576, filepath.Join(filepath.Dir(path), "history"), 9, "2160h0m0s")
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -108,7 +109,7 @@ func TestLoadRefuses(t *testing.T) {
 		"two documents":    {"interval: 1h\n---\ninterval: 2h\n", nil, "FILE:2: use one document only, without a second ---"},
 		"unknown anchor":   {"redis: *hunter2\n", nil, "FILE: not YAML: unknown anchor: quote a value that begins with *"},
 		"unknown key":      {"jitter:\n  mim: 1s\n", nil, "FILE:2: jitter.mim: unknown key: use min, max"},
-		"dotted key":       {"jitter.min: 1s\n", nil, "FILE:1: jitter.min: unknown key: use redis, nats, status_redis, inventory, credentials, data, interval, jitter, retry, redial_delay, concurrency, site_limit, listen, grace, timeouts, stream"},
+		"dotted key":       {"jitter.min: 1s\n", nil, "FILE:1: jitter.min: unknown key: use redis, nats, status_redis, inventory, credentials, data, interval, jitter, retry, redial_delay, concurrency, site_limit, listen, grace, timeouts, stream, archive"},
 		"twice":            {"interval: 1h\ninterval: 2h\n", nil, "FILE:2: interval: is already on line 1"},
 		"no value":         {"interval:\n", nil, "FILE:1: interval: has no value: give one, or leave the key out"},
 		"no unit":          {"interval: 21600\n", nil, `FILE:1: interval: "21600" is not a duration such as 90s or 6h`},
@@ -181,6 +182,7 @@ func TestValidateNamesEveryField(t *testing.T) {
 		"jitter.min": "-1s", "jitter.max": "1s", "retry": "0s", "redial_delay": "-1s", "concurrency": "1001", "site_limit": "-2", "listen": "x",
 		"grace": "5s", "timeouts.dial": "0s", "timeouts.handshake": "6m", "timeouts.login": "-1s", "timeouts.first_byte": "6m", "timeouts.idle": "0s",
 		"timeouts.whole": "0s", "stream.snapshot_bytes": "-1", "stream.event_bytes": "0", "stream.replicas": "6", "stream.per_subject": "0",
+		"archive.dir": "~/archive", "archive.keep_versions": "-1", "archive.keep_for": "-1s", "archive.keep_removed": "-1s",
 	}
 	for _, f := range fields(new(Settings)) {
 		t.Run(f.path, func(t *testing.T) {

@@ -59,6 +59,12 @@ func (s Settings) Validate() error {
 	if s.Stream.PerSubject < 1 {
 		check("stream.per_subject", fmt.Errorf("%d is less than 1", s.Stream.PerSubject))
 	}
+	check("archive.dir", checkPath(s.Archive.Dir))
+	if s.Archive.KeepVersions < 0 {
+		check("archive.keep_versions", fmt.Errorf("%d: use 0 for all, or the number of versions", s.Archive.KeepVersions))
+	}
+	check("archive.keep_for", atLeast(s.Archive.KeepFor, 0))
+	check("archive.keep_removed", atLeast(s.Archive.KeepRemoved, 0))
 	return errors.Join(errs...)
 }
 

@@ -30,15 +30,22 @@ const (
 //	confhaul_device_backup_age_seconds               histogram  age of each device's last proven export
 //	confhaul_device_oldest_overdue_seconds           gauge      how late the latest device is; 0: none is
 //	confhaul_site_without_worker{site}               gauge      1 for each site that no worker serves
+//	confhaul_archiver_snapshots_total{status}        counter    snapshots by what became of them: new, same, known, expired, quarantined
+//	confhaul_stream_fill_ratio{stream}               gauge      how full snapshots and large are, 0 to 1
+//	confhaul_archiver_behind{stream}                 gauge      messages of snapshots and events that are not archived yet
+//	confhaul_archiver_oldest_unarchived_seconds      gauge      age of the oldest snapshot that is not archived yet; 0: all are
 //
-// The last six come from ObserveFleet and are absent before it. The process, the Go runtime and the build show too.
+// Those from confhaul_queue_tasks to confhaul_site_without_worker come from ObserveFleet, the last three from ObserveStreams,
+// and are absent before. The process, the Go runtime and the build show too.
 // Methods are safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
 	backups  *prometheus.CounterVec
 	stages   *prometheus.HistogramVec
 	sessions *prometheus.GaugeVec
+	archived *prometheus.CounterVec
 	fleet    fleetCollector
+	streams  streamsCollector
 }
 
 // NewMetrics makes the metrics of one process.
@@ -56,8 +63,11 @@ func NewMetrics() *Metrics {
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "confhaul_worker_sessions", Help: "Open SSH sessions.",
 		}, []string{"site"}),
+		archived: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "confhaul_archiver_snapshots_total", Help: "Snapshots by what became of them.",
+		}, []string{"status"}),
 	}
-	m.registry.MustRegister(m.backups, m.stages, m.sessions, &m.fleet,
+	m.registry.MustRegister(m.backups, m.stages, m.sessions, m.archived, &m.fleet, &m.streams,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
