@@ -120,9 +120,13 @@ func (p *Parts) open(ctx context.Context, log *slog.Logger) error {
 	}); err != nil {
 		return err
 	}
+	perSubject := s.PerSubject
+	if p.Settings.Archive.Dir != "" { // an archiver runs with these settings, or will
+		perSubject = 0
+	}
 	p.Stream, err = stream.Open(ctx, p.Conn, stream.Options{
 		Report:        func(err error) { log.Warn("stream", "err", err) },
-		SnapshotBytes: s.SnapshotBytes, EventBytes: s.EventBytes, Replicas: s.Replicas, PerSubject: s.PerSubject,
+		SnapshotBytes: s.SnapshotBytes, EventBytes: s.EventBytes, Replicas: s.Replicas, PerSubject: perSubject,
 	})
 	return err
 }

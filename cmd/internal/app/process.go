@@ -34,7 +34,8 @@ type Process struct {
 	Ready   *telemetry.Ready
 	HTTP    *telemetry.Server
 
-	skewed atomic.Bool
+	skewed         atomic.Bool
+	streamsWatched atomic.Bool // by one role, of however many
 }
 
 // Role is one job of a process. It returns when ctx ends, with nil, or when it cannot go on.

@@ -30,6 +30,7 @@ func Schedule(newQueue bool) Role {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return s.Run(ctx) })
 		g.Go(func() error { return p.answerTriggers(ctx) })
+		g.Go(func() error { p.watchStreams(ctx); return nil })
 		if t.Inventory != "" {
 			g.Go(func() error { p.followInventory(ctx); return nil })
 		}
@@ -96,8 +97,8 @@ func Work(sites []string) Role {
 			}
 			defer func() { _ = presence.Close() }()
 		}
-		if n := p.Settings.Stream.PerSubject; n > 0 {
-			p.Log.Info("no archiver yet: the stream keeps the newest snapshots of each device only", "per_device", n)
+		if !p.Stream.Archived() && p.Settings.Archive.Dir == "" {
+			p.Log.Info("no archiver yet: the stream keeps the newest snapshots of each device only", "per_device", p.Settings.Stream.PerSubject)
 		}
 		collector := NewCollector(p.Settings)
 		defer collector.Close() // after the server has stopped

@@ -15,7 +15,7 @@ import (
 )
 
 // Up runs everything in one process on the data directory of the settings: Redis and NATS, a scheduler, a worker for all
-// sites and the dashboard, and what extra adds. after runs when the roles have ended and Redis and NATS still answer.
+// sites, an archiver and the dashboard, and what extra adds. after runs when the roles have ended and Redis and NATS still answer.
 func Up(ctx context.Context, s settings.Settings, log *slog.Logger, extra []Role, after func(context.Context, *Process) error) (err error) {
 	unlock, err := embedded.Lock(s.Data)
 	if err != nil {
@@ -33,7 +33,7 @@ func Up(ctx context.Context, s settings.Settings, log *slog.Logger, extra []Role
 		return err
 	}
 	defer func() { err = errors.Join(err, nats.Stop()) }()
-	s.Redis, s.NATS = redis.URL(), nats.URL()
+	s.Redis, s.NATS, s.Archive.Dir = redis.URL(), nats.URL(), s.ArchiveDir()
 	defer func() { err = errors.Join(err, embedded.RemoveRun(s.Data)) }()
 	log.Info("queue started", "kind", redis.Kind(), "data", s.Data)
 
@@ -53,7 +53,7 @@ func Up(ctx context.Context, s settings.Settings, log *slog.Logger, extra []Role
 			}
 			return Schedule(true)(ctx, p)
 		},
-		Work(nil), ServeDashboard,
+		Work(nil), Archive, ServeDashboard,
 	}, extra...)
 	return Run(ctx, s, log, roles, after)
 }

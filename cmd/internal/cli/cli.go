@@ -27,10 +27,11 @@ const (
 	exitBlocked     = 4 // some device is blocked
 	exitIncomplete  = 5 // some export was incomplete
 	exitUnreachable = 6 // Redis or NATS not reachable
+	exitStale       = 7 // some device has no recent backup
 )
 
 const exitHelp = `Exit codes: 0 done, 1 failure, 2 usage or settings, 3 some backup failed, 4 some device is blocked,
-5 some export was incomplete, 6 Redis or NATS not reachable.`
+5 some export was incomplete, 6 Redis or NATS not reachable, 7 some device is stale.`
 
 // exitError ends a command with a code. Its error is nil where everything has been said already.
 type exitError struct {
@@ -165,8 +166,9 @@ Start with "confhaul demo", then "confhaul try ADDRESS" against one router of yo
 	f.StringVar(&e.data, "data", "", "data `directory` of up and demo; other commands find the running one there")
 	f.StringVarP(&e.output, "output", "o", "table", "output `format`: table or json")
 	root.AddCommand(
-		e.demoCmd(), e.upCmd(), e.schedulerCmd(), e.workerCmd(), e.dashboardCmd(),
-		e.tryCmd(), e.backupCmd(), e.statusCmd(), e.showCmd(), e.unblockCmd(), e.hostkeyCmd(), e.siteCmd(), e.inspectCmd(), e.inventoryCmd(), e.settingsCmd(), e.simCmd(), e.versionCmd(),
+		e.demoCmd(), e.upCmd(), e.schedulerCmd(), e.workerCmd(), e.archiverCmd(), e.dashboardCmd(),
+		e.tryCmd(), e.backupCmd(), e.statusCmd(), e.staleCmd(), e.unblockCmd(), e.hostkeyCmd(), e.siteCmd(), e.inspectCmd(), e.inventoryCmd(), e.settingsCmd(), e.simCmd(), e.versionCmd(),
+		e.logCmd(), e.showCmd(), e.diffCmd(), e.changesCmd(), e.searchCmd(), e.exportCmd(), e.archiveCmd(),
 	)
 	return root
 }

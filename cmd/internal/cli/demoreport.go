@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -82,9 +83,27 @@ func (d *demo) end(dir string, kept bool) error {
 	_, err := fmt.Fprintf(d.env.out, "\n%d of %d devices have a proven snapshot after %s: %d snapshots, %d times unchanged, %d blocked, %d incomplete, %d unreachable\n",
 		r.BackedUp, r.Devices, time.Duration(r.ElapsedS*float64(time.Second)).Round(time.Second), r.Snapshots, r.Unchanged, r.Blocked, r.Incomplete, r.Unreachable)
 	if kept {
-		_, err = fmt.Fprintf(d.env.out, "kept in %s; NATS's store is %s/nats\n", dir, strings.TrimRight(dir, "/"))
+		_, err = fmt.Fprintf(d.env.out, "kept in %s; NATS's store is %s/nats, history %[2]s/archive\n", dir, strings.TrimRight(dir, "/"))
 	}
-	return err
+	return errors.Join(err, d.advise(dir, kept))
+}
+
+// advise says what the history of the changing router can be asked.
+func (d *demo) advise(dir string, kept bool) error {
+	if d.sorry.changing == nil {
+		return nil
+	}
+	if !kept {
+		_, err := fmt.Fprintln(d.env.out, "its history is gone with its directory: with --data DIR it stays, and confhaul log, diff, show and changes read it")
+		return err
+	}
+	_, err := fmt.Fprintln(d.env.out, "one router changed all the time; try:")
+	for _, command := range []string{"log %s", "diff %s", "show %s @1"} {
+		_, werr := fmt.Fprintf(d.env.out, "  confhaul "+command+" --data %s\n", d.sorry.changing.ID(), dir)
+		err = errors.Join(err, werr)
+	}
+	_, werr := fmt.Fprintf(d.env.out, "  confhaul changes --since 1h --data %s\n", dir)
+	return errors.Join(err, werr)
 }
 
 // show draws the live table on a terminal, and elsewhere prints a line of counts every few seconds.

@@ -109,7 +109,8 @@ func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"nonsense"}, {"backup"}, {"backup", "--all", "x"}, {"status", "--nonsense"}, {"status", "extra"}, {"-o", "xml", "version"},
 		{"sim", "--devices", "2"}, {"demo", "--devices", "0"}, {"worker"}, {"up"}, {"inventory", "check"}, {"try"},
-		{"status", "--kind", "typo"}, {"dashboard", "--listen", "0.0.0.0:0"}, {"dashboard", "--listen", ":9470"},
+		{"status", "--kind", "typo"}, {"stale", "--older-than", "soon"}, {"stale", "--older-than", "0h"}, {"log"}, {"diff", "a", "@1", "@2", "@3"},
+		{"archive", "nonsense"}, {"show", "a", "@1", "@2"}, {"dashboard", "--listen", "0.0.0.0:0"}, {"dashboard", "--listen", ":9470"},
 	} {
 		if o := runHere(t, args...); o.code != exitUsage || o.errOut == "" {
 			t.Errorf("%v: exit %d %q", args, o.code, o.errOut)

@@ -14,6 +14,8 @@ const (
 	red    = "31"
 	green  = "32"
 	yellow = "33"
+	cyan   = "36"
+	bold   = "1"
 	faint  = "2"
 )
 

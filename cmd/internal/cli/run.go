@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"log/slog"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +35,9 @@ func (e *env) process(listen string, needs ...string) (settings.Settings, *slog.
 		if need == "inventory" && s.Inventory == "" || need == "credentials" && s.Credentials == "" {
 			return s, log, usage(errors.New("the settings name no " + need + " file: add " + need + ": FILE (see --config)"))
 		}
+	}
+	if slices.Contains(needs, "archive") && s.Archive.Dir == "" {
+		return s, log, usage(errors.New("the settings name no directory for the archive: add archive: {dir: DIRECTORY} (see --config)"))
 	}
 	if _, err := app.LoadFiles(s); err != nil {
 		return s, log, usage(err)
@@ -86,6 +90,26 @@ func (e *env) workerCmd() *cobra.Command {
 	return cmd
 }
 
+func (e *env) archiverCmd() *cobra.Command {
+	address := ""
+	cmd := &cobra.Command{
+		Use: "archiver", Short: "Turn the stream of snapshots into history; one for each archive",
+		Long: `Take every snapshot off the stream and store it once in the archive (archive.dir in the settings, on a local disk). It may be
+stopped or killed at any time and catches up; a second one on the same archive waits until the first has ended. While the
+archive is not written, snapshots stay on the stream, which refuses new ones when it is full.`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, log, err := e.process(address, "archive")
+			if err != nil {
+				return err
+			}
+			return app.Run(cmd.Context(), s, log.With("process", "archiver"), []app.Role{app.Archive}, nil)
+		},
+	}
+	listen(cmd, &address)
+	return cmd
+}
+
 func (e *env) dashboardCmd() *cobra.Command {
 	address := ""
 	cmd := &cobra.Command{
@@ -109,7 +133,7 @@ func (e *env) upCmd() *cobra.Command {
 	address := ""
 	cmd := &cobra.Command{
 		Use: "up", Short: "Run everything in this process, with Redis and NATS inside; for up to about 5,000 devices",
-		Long: `Run scheduler, worker and dashboard in this process, with a Redis and a NATS of its own that keep their data in the
+		Long: `Run scheduler, worker, archiver and dashboard in this process, with a Redis and a NATS of its own that keep their data in the
 data directory (--data) and listen on loopback only. Other commands on this machine find it there.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

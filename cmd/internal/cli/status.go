@@ -44,6 +44,8 @@ type deviceStatus struct {
 	NextAt   *time.Time    `json:"next_at,omitempty"`
 	Failures int           `json:"failures,omitempty"`
 	Findings []string      `json:"findings"` // what is no failure and yet not as it should be
+
+	fresh app.Fresh // without what the archive knows
 }
 
 func statusOf(d device.Device, s backup.State, sharedWith []string) deviceStatus {
@@ -51,6 +53,7 @@ func statusOf(d device.Device, s backup.State, sharedWith []string) deviceStatus
 		Findings: findings(s, sharedWith),
 		ID:       d.ID, Name: d.Name, Site: d.Site, Status: s.Status(), Kind: s.Kind, Reason: s.Reason, Digest: s.Digest, Version: s.Version,
 		LastGood: optional(s.GoodStarted), NextAt: optional(s.NextAt), Failures: s.Failures,
+		fresh: app.NewFresh(d, s, time.Time{}, time.Now()),
 	}
 }
 
@@ -100,13 +103,19 @@ func (e *env) runStatus(ctx context.Context, o statusOptions) error {
 	if e.output == "json" {
 		return printJSON(e.out, shown)
 	}
+	if err := e.printFull(ctx, p); err != nil {
+		return err
+	}
 	if err := e.printPaused(ctx, p); err != nil {
 		return err
 	}
 	if err := e.printPausedSites(ctx, p, o.site); err != nil {
 		return err
 	}
-	return e.printStatus(shown)
+	if err := e.printStatus(shown); err != nil {
+		return err
+	}
+	return e.printOldest(ctx, p, shown)
 }
 
 func statuses(ctx context.Context, p *app.Parts) ([]deviceStatus, error) {
@@ -130,6 +139,16 @@ func statuses(ctx context.Context, p *app.Parts) ([]deviceStatus, error) {
 		}
 	}
 	return out, nil
+}
+
+// printFull says that snapshots will soon be refused, where that is so.
+func (e *env) printFull(ctx context.Context, p *app.Parts) error {
+	b, err := p.Stream.Backlog(ctx)
+	if err != nil || !b.NearlyFull() {
+		return err
+	}
+	_, err = fmt.Fprintf(e.out, "%s\n\n", paint(e.outTerminal, red, app.FullWords(b)))
+	return err
 }
 
 // printPaused names the credentials that nobody is tried with.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confhaul/confhaul/pkg/archive"
 	"github.com/confhaul/confhaul/pkg/embedded"
 	"github.com/confhaul/confhaul/pkg/embedded/embeddedtest"
 	"github.com/confhaul/confhaul/pkg/routersim"
@@ -211,5 +212,17 @@ func TestDemo(t *testing.T) {
 	}
 	if r.Unchanged == 0 {
 		t.Error("nothing was ever unchanged")
+	}
+	history, err := archive.OpenSQLiteReader(t.Context(), filepath.Join(data, "archive"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = history.Close() }()
+	v, err := history.Verify(t.Context(), func(d archive.Damage) error { t.Errorf("damaged: %+v", d); return nil })
+	if err != nil || v.Devices != r.BackedUp {
+		t.Errorf("the archive has %+v, want %d devices: %v", v, r.BackedUp, err)
+	}
+	if all, err := history.Versions(t.Context(), "router-0006", 0, 0); err != nil || len(all) < 2 || all[0].LastSeen.IsZero() {
+		t.Errorf("the changing router has %d versions in the archive: %v", len(all), err)
 	}
 }
