@@ -18,18 +18,18 @@ var rooms = map[string][]string{
 	"pkg/fault": nouns, "pkg/secret": nouns, "pkg/device": nouns, "pkg/backup": nouns,
 
 	"pkg/settings": nouns, "pkg/inventory": nouns, "pkg/queue": nouns, "pkg/sshclient": nouns, "pkg/routeros": nouns,
-	"pkg/natsio": nouns, "pkg/telemetry": nouns,
+	"pkg/natsio": nouns, "pkg/telemetry": nouns, "pkg/filelock": {},
 	"pkg/stream": append([]string{"pkg/natsio"}, nouns...), "pkg/state": append([]string{"pkg/natsio"}, nouns...),
 
-	"pkg/archive":             append([]string{"pkg/routeros"}, nouns...),
+	"pkg/archive":             append([]string{"pkg/routeros", "pkg/filelock"}, nouns...),
 	"pkg/archive/archivetest": append([]string{"pkg/archive", "pkg/routeros"}, nouns...),
-	"pkg/mirror":              append([]string{"pkg/archive"}, nouns...),
+	"pkg/mirror":              append([]string{"pkg/archive", "pkg/filelock"}, nouns...),
 
 	"scheduler": nouns, "worker": nouns, "pkg/dashboard": nouns,
 	"pkg/collect":  append([]string{"pkg/sshclient", "pkg/routeros"}, nouns...),
-	"pkg/archiver": append([]string{"pkg/archive"}, nouns...), // for the archive's records: the store itself is an interface that it declares
+	"pkg/archiver": append([]string{"pkg/archive", "pkg/routeros"}, nouns...), // archive for its records: the store itself is an interface that it declares
 
-	"pkg/embedded": nouns, "pkg/routersim": nouns,
+	"pkg/embedded": append([]string{"pkg/filelock"}, nouns...), "pkg/routersim": nouns,
 	"pkg/embedded/embeddedtest": append([]string{"pkg/embedded"}, nouns...),
 	"pkg/sshclient/sshtest":     nouns,
 	"pkg/natsio/natsiotest":     append([]string{"pkg/natsio"}, nouns...),

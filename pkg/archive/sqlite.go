@@ -46,9 +46,9 @@ type Options struct {
 // 10 KB each are searched in 0.2 to 0.4 s, those of a past moment in 0.7 to 1 s.
 type SQLite struct {
 	SQLiteReader
-	mu   sync.Mutex // one transaction at a time
-	db   *pool      // its only connection
-	lock *os.File
+	mu     sync.Mutex // one transaction at a time
+	db     *pool      // its only connection
+	unlock func()
 }
 
 // SQLiteReader is the Reader of an archive that another process may be writing.
@@ -69,11 +69,11 @@ func OpenSQLite(ctx context.Context, dir string, o Options) (*SQLite, error) {
 	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return nil, fault.New(fault.Infrastructure, step, "%w", err)
 	}
-	lock, err := takeLock(ctx, dir, o.Waiting)
+	unlock, err := takeLock(ctx, dir, o.Waiting)
 	if err != nil {
 		return nil, err
 	}
-	s := &SQLite{lock: lock}
+	s := &SQLite{unlock: unlock}
 	s.dir = dir
 	err = s.start(ctx)
 	if err != nil {
@@ -171,8 +171,8 @@ func (s *SQLite) Close() error {
 	if s.db != nil {
 		err = errors.Join(err, fail("close archive", s.db.Close()))
 	}
-	// The file stays: if it went, a process that has it open and one that makes it anew would both hold a lock.
-	return errors.Join(err, s.lock.Close())
+	s.unlock()
+	return err
 }
 
 // write is within for the writer.
