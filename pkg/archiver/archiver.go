@@ -1,5 +1,5 @@
 // Package archiver turns the streams into history: it takes what stands on them, holds it against its subject and its digest,
-// stores it, and puts what cannot be stored into quarantine. Beside that it marks the devices that left the inventory, and
+// stores it, tells what it changed, and puts what cannot be stored into quarantine. Beside that it marks the devices that left the inventory, and
 // removes in small steps what the retention no longer keeps. It may be killed at any moment: what was not acknowledged comes
 // again, and to store something twice changes nothing.
 package archiver
@@ -14,6 +14,7 @@ import (
 
 	"github.com/confhaul/confhaul/pkg/archive"
 	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/routeros"
 )
 
 // Source is where snapshots and events come from. Take is called for a batch at a time; what it returned nil for does not
@@ -31,6 +32,14 @@ type Store interface {
 	Devices(ctx context.Context, q archive.DeviceQuery) ([]archive.Device, error)
 	Remove(ctx context.Context, devices []string, at time.Time) error
 	Retain(ctx context.Context, p archive.Policy, now time.Time) (archive.Retained, error)
+	Renormalize(ctx context.Context, n archive.Normalizer) (archive.Renormalized, error)
+	Normal(ctx context.Context, device string, which archive.Which) (archive.Version, []byte, error)
+}
+
+// Publisher is where changes are told. LastDiff says when the export with a device's last change that stands there began.
+type Publisher interface {
+	PublishDiff(ctx context.Context, d backup.Diff) error
+	LastDiff(ctx context.Context, site, device string) (time.Time, error)
 }
 
 // Registry is where the devices of the inventory stand.
@@ -48,13 +57,14 @@ const Quarantined = "quarantined"
 
 // Options are an Archiver's parts and figures.
 type Options struct {
-	Source   Source
-	Store    Store
-	Registry Registry
-	Meter    Meter
-	Policy   archive.Policy // of the retention
-	Health   func(error)    // hears what keeps it from storing, and nil when that is over; called by several goroutines
-	Log      *slog.Logger
+	Source    Source
+	Store     Store
+	Publisher Publisher
+	Registry  Registry
+	Meter     Meter
+	Policy    archive.Policy // of the retention
+	Health    func(error)    // hears what keeps it from storing, and nil when that is over; called by several goroutines
+	Log       *slog.Logger
 }
 
 // RetryDelay is how long a batch waits in hand before it is stored again, after the archive failed.
@@ -65,6 +75,7 @@ type Archiver struct {
 	o       Options
 	roster  roster
 	missing map[string]time.Time // devices of the archive that the registry does not have, and since when; only look touches it
+	deaf    bool                 // the last change was not published; only publishDiffs touches it
 }
 
 // New makes an Archiver.
@@ -72,8 +83,11 @@ func New(o Options) *Archiver {
 	return &Archiver{o: o, roster: roster{keys: map[string]map[string]struct{}{}}, missing: map[string]time.Time{}}
 }
 
-// Run works until ctx ends, which is no error.
+// Run works until ctx ends, which is no error. First it gives what is stored in an older normal form the one of this program.
 func (a *Archiver) Run(ctx context.Context) error {
+	if err := a.renormalize(ctx); err != nil {
+		return nil //nolint:nilerr // ctx ended
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for name, work := range map[string]func(context.Context) error{
 		"snapshots": func(ctx context.Context) error { return a.o.Source.ConsumeSnapshots(ctx, a.takeSnapshots) },
@@ -90,6 +104,21 @@ func (a *Archiver) Run(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// renormalize gives what is stored in an older normal form the one of this program, so that no change is one of the form alone.
+func (a *Archiver) renormalize(ctx context.Context) error {
+	return a.keep(ctx, func(ctx context.Context) error {
+		done, err := a.o.Store.Renormalize(ctx, archive.Normalizer{Version: routeros.NormalizationVersion, Func: routeros.Normalize})
+		if done.Snapshots > 0 {
+			a.o.Log.Info("older snapshots have the new normal form", "normalization", routeros.NormalizationVersion,
+				"snapshots", done.Snapshots, "merged", done.Merged, "left", done.Left)
+		}
+		if len(done.Damaged) > 0 {
+			a.o.Log.Error("archive damaged: run archive verify", "devices", len(done.Damaged), "first", done.Damaged[0])
+		}
+		return err
+	})
 }
 
 // keep stores something, again and again until it is stored or ctx ends: the disk may be full, and what is in hand has no

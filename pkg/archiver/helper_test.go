@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/stream"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // patience is longer than NATS waits for an acknowledgement.
@@ -72,7 +74,7 @@ func (h *house) within() context.Context { return natsiotest.Within(h.T) }
 
 func (h *house) archiver(store Store) *Archiver {
 	return New(Options{
-		Source: h.stream, Store: store, Registry: h.registry, Meter: h.meter, Policy: archive.Policy{Removed: time.Hour},
+		Source: h.stream, Store: store, Publisher: h.stream, Registry: h.registry, Meter: h.meter, Policy: archive.Policy{Removed: time.Hour},
 		Health: func(error) {}, Log: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 }
@@ -176,6 +178,36 @@ func (h *house) wantTexts(id string, want ...string) {
 	if err != nil || v.Damaged > 0 {
 		h.Errorf("verify: %+v, %v", v, err)
 	}
+}
+
+// diffs reads the changes on the stream of events, as any consumer does.
+func (h *house) diffs() (out []backup.Diff) {
+	h.Helper()
+	events, err := h.conn.JetStream().CreateConsumer(h.within(), stream.EventStream, jetstream.ConsumerConfig{
+		FilterSubject: "config.diff.>", AckPolicy: jetstream.AckNonePolicy,
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	n := int(events.CachedInfo().NumPending)
+	if n == 0 {
+		return nil
+	}
+	batch, err := events.Fetch(n, jetstream.FetchMaxWait(patience))
+	if err != nil {
+		h.Fatal(err)
+	}
+	for m := range batch.Messages() {
+		var d backup.Diff
+		if err := json.Unmarshal(m.Data(), &d); err != nil {
+			h.Fatal(err)
+		}
+		if want := "config.diff." + device.Key(d.Site, d.DeviceID); m.Subject() != want {
+			h.Errorf("%s on %s", want, m.Subject())
+		}
+		out = append(out, d)
+	}
+	return out
 }
 
 // tap is the store with something that happens before each Put.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/confhaul/confhaul/pkg/archive"
 	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/routeros"
 )
 
 // refused is a snapshot that cannot be stored, and why.
@@ -17,7 +18,7 @@ type refused struct {
 	why error
 }
 
-// takeSnapshots stores a batch in one transaction, then those in quarantine that could not be stored.
+// takeSnapshots stores a batch in one transaction, then those in quarantine that could not be stored, and tells what changed.
 func (a *Archiver) takeSnapshots(ctx context.Context, arrivals []backup.Arrival) error {
 	var snaps []archive.Snapshot
 	var from []backup.Arrival
@@ -45,13 +46,18 @@ func (a *Archiver) takeSnapshots(ctx context.Context, arrivals []backup.Arrival)
 		a.o.Meter.Archived(string(r.Status))
 		a.o.Log.Debug("snapshot archived", "device", from[i].Device, "site", from[i].Site, "status", r.Status, "digest", r.Version.Digest, "version", r.Version.Number)
 	}
+	if slices.ContainsFunc(snaps, func(s archive.Snapshot) bool { return s.Normalization < routeros.NormalizationVersion }) {
+		if err := a.renormalize(ctx); err != nil { // from a worker of the version before
+			return err
+		}
+	}
 	slices.SortFunc(bad, func(x, y refused) int { return cmp.Compare(x.Seq, y.Seq) })
 	for _, b := range bad {
 		if err := a.quarantine(ctx, b); err != nil {
 			return err
 		}
 	}
-	return nil
+	return a.publishDiffs(ctx, from, results)
 }
 
 // check holds a snapshot against its subject, by which the server let its publisher in. What it says of its text the store

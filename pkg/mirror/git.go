@@ -19,10 +19,14 @@ import (
 )
 
 const (
-	// gitTimeout bounds everything but the import.
+	// gitTimeout bounds everything else.
 	gitTimeout = time.Minute
-	// importTimeout bounds one import; a hundred thousand versions take some minutes.
+	// importTimeout bounds one import, and the packing after it; a hundred thousand versions take some minutes.
 	importTimeout = time.Hour
+	// pushTimeout bounds one push.
+	pushTimeout = 10 * time.Minute
+	// dirMode keeps the secrets of the routers to the user who writes them.
+	dirMode = 0o700
 	// stderrMax is how much of git's complaint is told, in bytes.
 	stderrMax = 2000
 
@@ -50,7 +54,7 @@ func open(ctx context.Context, dir string) (repository, error) {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0:
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := os.MkdirAll(dir, dirMode); err != nil {
 			return r, failed(err)
 		}
 		if _, err := r.git(ctx, "init", "--quiet", "--bare", "--initial-branch="+Branch, "."); err != nil {
@@ -71,7 +75,7 @@ func open(ctx context.Context, dir string) (repository, error) {
 
 // command prepares git without anybody's settings.
 func (r repository) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"--git-dir=.", "-c", "core.quotePath=false", "-c", "gc.auto=0"}, args...)...) //nolint:gosec // ours
+	cmd := exec.CommandContext(ctx, "git", append([]string{"--git-dir=.", "-c", "core.quotePath=false"}, args...)...) //nolint:gosec // ours
 	cmd.Dir = r.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_TERMINAL_PROMPT=0"}
 	cmd.WaitDelay = time.Second
@@ -79,7 +83,11 @@ func (r repository) command(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 func (r repository) git(ctx context.Context, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, gitTimeout, fmt.Errorf("git %s did not end within %s", args[0], gitTimeout))
+	return r.within(ctx, gitTimeout, args...)
+}
+
+func (r repository) within(ctx context.Context, timeout time.Duration, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("git %s did not end within %s", args[0], timeout))
 	defer cancel()
 	var stderr bytes.Buffer
 	cmd := r.command(ctx, args...)
@@ -100,6 +108,30 @@ func complaint(ctx context.Context, what string, err error, stderr string) error
 	}
 	stderr = strings.TrimSpace(stderr)
 	return failed(fmt.Errorf("git %s: %w: %s", what, err, stderr[:min(len(stderr), stderrMax)]))
+}
+
+// Push sends the branch to a remote repository, with the settings and keys of the user whose process this is. What has gone
+// another way there is refused; force writes over it, as after Rebuild.
+func (m *Mirror) Push(ctx context.Context, remote string, force bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, pushTimeout, fmt.Errorf("git push did not end within %s", pushTimeout))
+	defer cancel()
+	ref := "refs/heads/" + Branch
+	if force {
+		ref = "+" + ref
+	}
+	cmd := repository{m.dir}.command(ctx, "push", "--quiet", "--porcelain", "--end-of-options", remote, ref+":refs/heads/"+Branch)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_TERMINAL_PROMPT=0") // nobody is there to be asked
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	return complaint(ctx, "push", err, stderr.String()+string(out))
+}
+
+// pack puts the small packs and loose objects of the last imports together; what is packed well already is not read, so that
+// the cost does not grow with the history.
+func (r repository) pack(ctx context.Context) error {
+	_, err := r.within(ctx, importTimeout, "repack", "--geometric=2", "-d", "--quiet")
+	return err
 }
 
 // tip reads the branch.

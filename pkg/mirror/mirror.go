@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/archive"
 	"github.com/confhaul/confhaul/pkg/fault"
+	"github.com/confhaul/confhaul/pkg/filelock"
 )
 
 // Source is what the mirror is written from.
@@ -21,14 +23,18 @@ type Source interface {
 	History(ctx context.Context, device string, fn func(archive.Version, []byte) error) error
 }
 
-// Options say what to write.
-type Options struct {
-	Dir string // the bare repository; made where it is missing, 0700
-	// Describe says in a line of words what a change is; before is nil for a device's first version. nil: there are no words.
-	Describe func(before, after []byte) string
+// Mirror is the repository in a directory. Its methods are for one goroutine; other processes that write the same repository
+// wait for each other.
+type Mirror struct {
+	src  Source
+	dir  string
+	done uint64 // the highest revision of a device that is mirrored; 0: not known yet
 }
 
-// Report is what Update wrote.
+// New is the mirror of src in dir, a bare repository, made where it is missing, 0700.
+func New(src Source, dir string) *Mirror { return &Mirror{src: src, dir: dir} }
+
+// Report is what was written.
 type Report struct {
 	Commits int
 	Devices int // files in the repository
@@ -38,13 +44,28 @@ type Report struct {
 const Branch = "main"
 
 // Update brings the repository up to the archive: every version that was stored since the last time is a commit of its own.
-// It is one transaction: a process that is killed in it leaves the repository as it was. A snapshot that arrived late and lies
-// before what is mirrored already is in the archive alone, until the repository is written anew.
+// An update is one transaction: a process that is killed in it leaves the repository as it was. A snapshot that arrived late
+// and lies before what is mirrored already is in the archive alone, until the repository is written anew.
 //
 // A name that two devices of a site share gets the device's id behind it. What left the inventory leaves the tree, not the
-// history.
-func Update(ctx context.Context, src Source, o Options) (Report, error) {
-	repo, err := open(ctx, o.Dir)
+// history. Where nothing happened since the last call it costs one question to the archive; Report.Devices is 0 then.
+func (m *Mirror) Update(ctx context.Context) (Report, error) {
+	if m.done > 0 {
+		moved, err := m.src.Devices(ctx, archive.DeviceQuery{After: m.done})
+		if err != nil || len(moved) == 0 {
+			return Report{}, err
+		}
+	}
+	release, err := lock(ctx, m.dir)
+	if err != nil {
+		return Report{}, err
+	}
+	defer release()
+	return m.write(ctx, m.dir)
+}
+
+func (m *Mirror) write(ctx context.Context, dir string) (Report, error) {
+	repo, err := open(ctx, dir)
 	if err != nil {
 		return Report{}, err
 	}
@@ -52,16 +73,16 @@ func Update(ctx context.Context, src Source, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	devices, err := src.Devices(ctx, archive.DeviceQuery{})
+	devices, err := m.src.Devices(ctx, archive.DeviceQuery{})
 	if err != nil {
 		return Report{}, err
 	}
-	u := &update{src: src, o: o, tip: tip, wanted: paths(devices), orphans: map[string]string{}, revision: tip.revision, until: tip.until}
+	u := &update{src: m.src, tip: tip, wanted: paths(devices), orphans: map[string]string{}, revision: tip.revision, until: tip.until}
 	u.findOrphans()
 	for _, d := range devices {
 		u.revision = max(u.revision, d.Revision)
 		path, stays := u.wanted[d.ID]
-		if _, there := tip.files[path]; !stays || there && d.Revision <= tip.revision {
+		if _, there := tip.files[path]; !stays || there && d.Revision <= max(tip.revision, m.done) {
 			continue
 		}
 		if err := u.plan(ctx, d, path); err != nil {
@@ -74,43 +95,56 @@ func Update(ctx context.Context, src Source, o Options) (Report, error) {
 		if err := repo.write(ctx, u); err != nil {
 			return Report{}, err
 		}
+		if err := repo.pack(ctx); err != nil {
+			return Report{}, err
+		}
 	}
+	m.done = u.revision
 	return Report{Commits: len(u.commits), Devices: len(u.wanted)}, nil
 }
 
 // Rebuild throws the repository away and writes it anew. The old one stands until the new one is whole.
-func Rebuild(ctx context.Context, src Source, o Options) (Report, error) {
-	if _, err := os.Stat(o.Dir); err == nil {
-		if _, err := open(ctx, o.Dir); err != nil { // it is not ours
+func (m *Mirror) Rebuild(ctx context.Context) (Report, error) {
+	release, err := lock(ctx, m.dir)
+	if err != nil {
+		return Report{}, err
+	}
+	defer release()
+	if _, err := os.Stat(m.dir); err == nil {
+		if _, err := open(ctx, m.dir); err != nil { // it is not ours
 			return Report{}, err
 		}
 	}
-	fresh := o
-	fresh.Dir = o.Dir + ".new"
-	if err := os.RemoveAll(fresh.Dir); err != nil {
+	fresh, old := m.dir+".new", m.dir+".old"
+	if err := errors.Join(os.RemoveAll(fresh), os.RemoveAll(old)); err != nil {
 		return Report{}, failed(err)
 	}
-	r, err := Update(ctx, src, fresh)
+	m.done = 0
+	r, err := m.write(ctx, fresh)
 	if err != nil {
 		return r, err
 	}
-	old := o.Dir + ".old"
-	err = os.RemoveAll(old)
-	if err == nil {
-		if err = os.Rename(o.Dir, old); errors.Is(err, os.ErrNotExist) {
-			err = nil
-		}
+	if err := os.Rename(m.dir, old); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return r, failed(err)
 	}
-	if err == nil {
-		err = os.Rename(fresh.Dir, o.Dir)
+	if err := os.Rename(fresh, m.dir); err != nil {
+		return r, failed(err)
 	}
-	if err == nil {
-		err = os.RemoveAll(old)
-	}
-	if err != nil {
+	if err := os.RemoveAll(old); err != nil {
 		return r, failed(err)
 	}
 	return r, nil
+}
+
+// lock keeps other writers away. It lies beside the directory, which Rebuild replaces.
+func lock(ctx context.Context, dir string) (release func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(dir), dirMode); err != nil {
+		return nil, failed(err)
+	}
+	if release, err = filelock.Wait(ctx, dir+".lock", func(string) {}); err != nil {
+		return nil, failed(err)
+	}
+	return release, nil
 }
 
 func failed(err error) error {
@@ -120,7 +154,6 @@ func failed(err error) error {
 // update is one Update at work.
 type update struct {
 	src     Source
-	o       Options
 	tip     tip
 	wanted  map[string]string // path by device id
 	orphans map[string]string // path by blob, of files that no device has now
@@ -158,6 +191,7 @@ func (u *update) findOrphans() {
 func (u *update) plan(ctx context.Context, d archive.Device, path string) error {
 	var (
 		all       []commit
+		before    archive.Version
 		last      []byte
 		mirrored  = -1 // the last version that was stored when the repository was written
 		newestOld string
@@ -168,8 +202,17 @@ func (u *update) plan(ctx context.Context, d archive.Device, path string) error 
 			mirrored, newestOld = len(all), id
 		}
 		u.until = later(u.until, v.Archived)
-		all = append(all, commit{at: v.FirstSeen, stored: v.Archived, path: path, blob: id, device: d.ID, message: u.message(v, last, text)})
-		last = append(last[:0], text...)
+		c := commit{at: v.FirstSeen, stored: v.Archived, path: path, blob: id, device: d.ID}
+		switch {
+		case mirrored == len(all): // it has its commit
+			c.message = message(v, "in another form")
+		case last == nil:
+			c.message = message(v, archive.Begin(v, text).Summary)
+		default:
+			c.message = message(v, archive.Compare(before, v, last, text).Summary)
+		}
+		all = append(all, c)
+		before, last = v, append(last[:0], text...)
 		return nil
 	})
 	if err != nil {

@@ -10,66 +10,25 @@ import (
 	"github.com/confhaul/confhaul/pkg/archive"
 )
 
-// pathMax is what a file's name may take, in bytes.
-const pathMax = 200
-
 // paths gives each device that is in the inventory the place of its file: <site>/<name>.
 func paths(devices []archive.Device) map[string]string {
-	count := map[string]int{}
+	sites := map[string][]archive.Device{}
 	for _, d := range devices {
-		if d.Removed.IsZero() {
-			count[plainPath(d)]++
+		if d.Removed.IsZero() && d.Versions > 0 {
+			sites[d.Site] = append(sites[d.Site], d)
 		}
 	}
 	out := map[string]string{}
-	for _, d := range devices {
-		if !d.Removed.IsZero() || d.Versions == 0 {
-			continue
+	for site, there := range sites {
+		for id, name := range archive.FileNames(there) {
+			out[id] = site + "/" + name
 		}
-		path := plainPath(d)
-		if count[path] > 1 {
-			path += "@" + fileName(d.ID)
-		}
-		out[d.ID] = path
 	}
 	return out
 }
 
-func plainPath(d archive.Device) string {
-	name := fileName(d.Name)
-	if name == "" {
-		name = fileName(d.ID)
-	}
-	return d.Site + "/" + name
-}
-
-// fileName is the name as a file may have it on any system: what is none of letters, digits and a few signs is a "_".
-func fileName(name string) string {
-	clean := strings.Map(func(r rune) rune {
-		if unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(" ._-+@", r) {
-			return r
-		}
-		return '_'
-	}, strings.ToValidUTF8(name, "_"))
-	clean = strings.Trim(clean, " .")
-	if len(clean) > pathMax {
-		clean = strings.ToValidUTF8(clean[:pathMax], "")
-	}
-	if strings.EqualFold(clean, "git") { // .git is nothing that git takes
-		clean = "_" + clean
-	}
-	return clean
-}
-
 // message is the commit's: one line of words, and what is known of the version as trailers.
-func (u *update) message(v archive.Version, before, after []byte) string {
-	words := "first snapshot"
-	if len(before) > 0 {
-		words = "changed"
-		if u.o.Describe != nil {
-			words = u.o.Describe(before, after)
-		}
-	}
+func message(v archive.Version, words string) string {
 	name := v.Name
 	if name == "" {
 		name = v.Device

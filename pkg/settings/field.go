@@ -49,6 +49,11 @@ func (f field) set(text string) error {
 		return parseDuration(text, v)
 	case *[]time.Duration:
 		return parseDurations(text, v)
+	case *bool:
+		if text != "true" && text != "false" {
+			return fmt.Errorf("%q is not true or false", text)
+		}
+		*v = text == "true"
 	case *int:
 		n, err := strconv.Atoi(text)
 		if err != nil {

@@ -53,6 +53,8 @@ type Settings struct {
 	Stream Stream `yaml:"stream"`
 	// Archive is where history stands and how much of it is kept.
 	Archive Archive `yaml:"archive"`
+	// Git is the mirror of the archive as a git repository, which the archiver writes.
+	Git Git `yaml:"git"`
 }
 
 // Jitter is the range from which a new device's first backup gets its delay.
@@ -86,6 +88,16 @@ type Archive struct {
 	KeepVersions int           `yaml:"keep_versions"` // versions per device; default 0, all
 	KeepFor      time.Duration `yaml:"keep_for"`      // after a version was replaced; default 0, for ever
 	KeepRemoved  time.Duration `yaml:"keep_removed"`  // all of a device after it left the inventory; default 2160h (90 days); 0 is for ever
+}
+
+// Git is a bare repository with all that the archive has, secrets included.
+type Git struct {
+	Dir string `yaml:"dir"` // of the repository; in a settings file relative to it; default none: there is no mirror
+	// Remote is a repository that every change is pushed to, as git push takes it, with the keys of the user that the archiver
+	// runs as; without a password. Default none.
+	Remote string `yaml:"remote"`
+	// PushSecrets says that the remote may have the routers' secrets. Without it there is no remote. Default false.
+	PushSecrets bool `yaml:"push_secrets"`
 }
 
 // ArchiveDir is the directory of the archive: the one that is set, and otherwise archive in the data directory, as up has it.

@@ -63,6 +63,7 @@ timeouts:
 stream:
   event_bytes: 1048576
 archive: {dir: history, keep_versions: 9}
+git: {dir: mirror, remote: 'git@host:fleet', push_secrets: true}
 `)
 	s, err := Load(path, environment("CONFHAUL_INTERVAL", "1h", "CONFIG_BACKUP_INTERVAL", "60", "CONFHAUL_TIMEOUTS_DIAL", "3s",
 		"CONFIG_BACKUP_MAX_CONCURRENT", "7", "CONFHAUL_RETRY", "3m,4m,5m"))
@@ -70,9 +71,10 @@ archive: {dir: history, keep_versions: 9}
 		t.Fatal(err)
 	}
 	got := fmt.Sprintln(s.Redis.Reveal(), s.NATS.Reveal(), s.Inventory, s.Credentials, s.Interval, s.Retry, s.Jitter,
-		s.Concurrency, s.Timeouts.FirstByte, s.Timeouts.Dial, s.Timeouts.Idle, s.Stream.EventBytes, s.ArchiveDir(), s.Archive.KeepVersions, s.Archive.KeepRemoved)
+		s.Concurrency, s.Timeouts.FirstByte, s.Timeouts.Dial, s.Timeouts.Idle, s.Stream.EventBytes, s.ArchiveDir(), s.Archive.KeepVersions, s.Archive.KeepRemoved, s.Git)
 	want := fmt.Sprintln("redis://cache:6379", "nats://a:4222,tls://b:4222", filepath.Join(filepath.Dir(path), "fleet/routers.csv"),
-		"/etc/confhaul/credentials.yaml", "1h0m0s", "[3m0s 4m0s 5m0s]", "{1s 2s}", 7, "1m30s", "3s", "1m0s", 1048576, filepath.Join(filepath.Dir(path), "history"), 9, "2160h0m0s")
+		"/etc/confhaul/credentials.yaml", "1h0m0s", "[3m0s 4m0s 5m0s]", "{1s 2s}", 7, "1m30s", "3s", "1m0s", 1048576, filepath.Join(filepath.Dir(path), "history"), 9, "2160h0m0s",
+		Git{filepath.Join(filepath.Dir(path), "mirror"), "git@host:fleet", true})
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -109,7 +111,7 @@ func TestLoadRefuses(t *testing.T) {
 		"two documents":    {"interval: 1h\n---\ninterval: 2h\n", nil, "FILE:2: use one document only, without a second ---"},
 		"unknown anchor":   {"redis: *hunter2\n", nil, "FILE: not YAML: unknown anchor: quote a value that begins with *"},
 		"unknown key":      {"jitter:\n  mim: 1s\n", nil, "FILE:2: jitter.mim: unknown key: use min, max"},
-		"dotted key":       {"jitter.min: 1s\n", nil, "FILE:1: jitter.min: unknown key: use redis, nats, status_redis, inventory, credentials, data, interval, jitter, retry, redial_delay, concurrency, site_limit, listen, grace, timeouts, stream, archive"},
+		"dotted key":       {"jitter.min: 1s\n", nil, "FILE:1: jitter.min: unknown key: use redis, nats, status_redis, inventory, credentials, data, interval, jitter, retry, redial_delay, concurrency, site_limit, listen, grace, timeouts, stream, archive, git"},
 		"twice":            {"interval: 1h\ninterval: 2h\n", nil, "FILE:2: interval: is already on line 1"},
 		"no value":         {"interval:\n", nil, "FILE:1: interval: has no value: give one, or leave the key out"},
 		"no unit":          {"interval: 21600\n", nil, `FILE:1: interval: "21600" is not a duration such as 90s or 6h`},
@@ -130,6 +132,10 @@ func TestLoadRefuses(t *testing.T) {
 		"environment":      {none, []string{"CONFHAUL_INTERVAL", "6"}, `CONFHAUL_INTERVAL: "6" is not a duration such as 90s or 6h`},
 		"environment rule": {none, []string{"CONFHAUL_CONCURRENCY", "-1"}, "CONFHAUL_CONCURRENCY: -1 is not 1 to 1000"},
 		"old name":         {none, []string{"CONFIG_BACKUP_COMMAND_TIMEOUT", "1m"}, `CONFIG_BACKUP_COMMAND_TIMEOUT: "1m" is not a whole number of seconds`},
+		"push":             {"git: {dir: mirror, remote: 'git@host:fleet'}\n", nil, "FILE:1: git.remote: the mirror holds the routers' secrets: it is pushed only where git.push_secrets: true says that the remote may have them"},
+		"push of nothing":  {"git: {remote: 'git@host:fleet', push_secrets: true}\n", nil, "FILE:1: git.remote: there is no mirror to push: name its directory in git.dir"},
+		"push password":    {"git: {dir: mirror, remote: 'https://u:hunter2@host/fleet', push_secrets: true}\n", nil, "FILE:1: git.remote: has a password, which every user of the machine could see: use a key, or a credential helper of git"},
+		"not a bool":       {"git: {push_secrets: yes}\n", nil, `FILE:1: git.push_secrets: "yes" is not true or false`},
 		"both at once":     {"grace: 1s\nsite_limit: -2\n", nil, "FILE:2: site_limit: -2: use -1 for no limit, or the number of sessions\nFILE:1: grace: 1s is less than 6s"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -183,8 +189,12 @@ func TestValidateNamesEveryField(t *testing.T) {
 		"grace": "5s", "timeouts.dial": "0s", "timeouts.handshake": "6m", "timeouts.login": "-1s", "timeouts.first_byte": "6m", "timeouts.idle": "0s",
 		"timeouts.whole": "0s", "stream.snapshot_bytes": "-1", "stream.event_bytes": "0", "stream.replicas": "6", "stream.per_subject": "0",
 		"archive.dir": "~/archive", "archive.keep_versions": "-1", "archive.keep_for": "-1s", "archive.keep_removed": "-1s",
+		"git.dir": "~/git", "git.remote": "-x",
 	}
 	for _, f := range fields(new(Settings)) {
+		if _, either := f.value.(*bool); either {
+			continue
+		}
 		t.Run(f.path, func(t *testing.T) {
 			t.Parallel()
 			s := Default()

@@ -65,7 +65,32 @@ func (s Settings) Validate() error {
 	}
 	check("archive.keep_for", atLeast(s.Archive.KeepFor, 0))
 	check("archive.keep_removed", atLeast(s.Archive.KeepRemoved, 0))
+	check("git.dir", checkPath(s.Git.Dir))
+	check("git.remote", s.Git.checkRemote())
 	return errors.Join(errs...)
+}
+
+// checkRemote never repeats the address: it may hold a password.
+func (g Git) checkRemote() error {
+	if g.Remote == "" {
+		return nil
+	}
+	switch u, err := url.Parse(g.Remote); {
+	case !g.PushSecrets:
+		return errors.New("the mirror holds the routers' secrets: it is pushed only where git.push_secrets: true says that the remote may have them")
+	case g.Dir == "":
+		return errors.New("there is no mirror to push: name its directory in git.dir")
+	case strings.HasPrefix(g.Remote, "-"):
+		return errors.New("begins with a dash")
+	case err == nil && u.User != nil && hasPassword(u.User):
+		return errors.New("has a password, which every user of the machine could see: use a key, or a credential helper of git")
+	}
+	return nil
+}
+
+func hasPassword(u *url.Userinfo) bool {
+	_, has := u.Password()
+	return has
 }
 
 type part struct {

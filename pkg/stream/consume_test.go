@@ -77,18 +77,36 @@ func (b *bench) seqs() (out []uint64) {
 // awaitSeqs waits until exactly these messages stand there.
 func (b *bench) awaitSeqs(want ...uint64) {
 	b.t.Helper()
+	b.await(func() (string, bool) {
+		got := b.seqs()
+		return fmt.Sprintf("the stream has %v, want %v", got, want), slices.Equal(got, want)
+	})
+}
+
+// awaitObjects waits until the store of large texts has so many.
+func (b *bench) awaitObjects(want int) {
+	b.t.Helper()
+	b.await(func() (string, bool) {
+		got := b.objects()
+		return fmt.Sprintf("%d large texts, want %d", len(got), want), len(got) == want
+	})
+}
+
+// await polls until ok.
+func (b *bench) await(look func() (state string, ok bool)) {
+	b.t.Helper()
 	deadline := time.After(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		got := b.seqs()
-		if slices.Equal(got, want) {
+		state, ok := look()
+		if ok {
 			return
 		}
 		select {
 		case <-tick.C:
 		case <-deadline:
-			b.t.Fatalf("the stream has %v, want %v", got, want)
+			b.t.Fatal(state)
 		}
 	}
 }
@@ -214,21 +232,10 @@ func TestConsumeAfterADeathInMidBatch(t *testing.T) {
 func (b *bench) awaitDurable() {
 	b.t.Helper()
 	c := b.consume()
-	deadline := time.After(patience)
-	for {
+	b.await(func() (string, bool) {
 		l, err := b.Backlog(natsiotest.Within(b.t))
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		if l.Archiver {
-			break
-		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-deadline:
-			b.t.Fatal("no consumer")
-		}
-	}
+		return fmt.Sprint("no consumer ", err), err == nil && l.Archiver
+	})
 	if err := c.stop(); err != nil {
 		b.t.Fatal(err)
 	}
@@ -249,14 +256,12 @@ func TestConsumeRemovesWhatItsForerunnerTook(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first := b.objects()
+	b.awaitObjects(4)
 	c := b.consume()
 	b.awaitSeqs(3, 4, 5, 7, 8, 9)
+	b.awaitObjects(3) // those of the messages that stay
 	if err := c.stop(); err != nil || len(c.seen) > 0 {
 		t.Errorf("%v, %d were handed over again", err, len(c.seen))
-	}
-	if left := b.objects(); len(first) != 4 || len(left) != 3 {
-		t.Errorf("%d large texts before, %d after, want those of the messages that stay", len(first), len(left))
 	}
 	if got, seq := b.last(); seq != 9 || len(got.ConfigText) != 300<<10 {
 		t.Errorf("last is %d with %d bytes", seq, len(got.ConfigText))

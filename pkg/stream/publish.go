@@ -147,14 +147,22 @@ func (s *Stream) PublishEvent(ctx context.Context, e backup.Event) error {
 	if err != nil {
 		return fault.New(fault.Internal, step, "%w", err)
 	}
+	id := ""
+	if e.Attempt != "" {
+		id = fmt.Sprintf("%s:%s:%s", e.DeviceID, e.Attempt, e.Type)
+	}
+	return s.publishEvent(ctx, step, eventPrefix+string(e.Type)+"."+device.Key(e.Site, e.DeviceID), data, id)
+}
+
+// publishEvent puts data on the stream of events; id tells a repetition, "" none.
+func (s *Stream) publishEvent(ctx context.Context, step, subject string, data []byte, id string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, PublishTimeout, fmt.Errorf("no answer from NATS within %s", PublishTimeout))
 	defer cancel()
 	opts := []jetstream.PublishOpt{jetstream.WithExpectStream(EventStream)}
-	if e.Attempt != "" {
-		opts = append(opts, jetstream.WithMsgID(fmt.Sprintf("%s:%s:%s", e.DeviceID, e.Attempt, e.Type)))
+	if id != "" {
+		opts = append(opts, jetstream.WithMsgID(id))
 	}
-	subject := eventPrefix + string(e.Type) + "." + device.Key(e.Site, e.DeviceID)
-	if _, err = s.conn.JetStream().Publish(ctx, subject, data, opts...); err != nil {
+	if _, err := s.conn.JetStream().Publish(ctx, subject, data, opts...); err != nil {
 		return natsio.Fail(step, cause(ctx, err))
 	}
 	return nil

@@ -26,6 +26,7 @@ const (
 	largePrefix   = "config.snapshot.large."
 	bothPrefix    = "config.snapshot.*."
 	eventPrefix   = "config.backup."
+	diffPrefix    = "config.diff."
 	suspectPrefix = "config.suspect."
 )
 
@@ -121,7 +122,7 @@ func configs(o Options) []jetstream.StreamConfig {
 		Duplicates: duplicateWindow, AllowDirect: true,
 	}, {
 		// Not config.backup.> as a whole: a request on config.backup.trigger is no event.
-		Name: EventStream, Subjects: []string{eventPrefix + "unchanged.>", eventPrefix + "failed.>", eventPrefix + "blocked.>", "config.diff.>"},
+		Name: EventStream, Subjects: []string{eventPrefix + "unchanged.>", eventPrefix + "failed.>", eventPrefix + "blocked.>", diffPrefix + ">"},
 		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Replicas: max(o.Replicas, 1),
 		Discard: jetstream.DiscardOld, MaxBytes: o.EventBytes, MaxAge: EventAge, MaxMsgsPerSubject: -1,
 		Duplicates: duplicateWindow, AllowDirect: true,

@@ -31,6 +31,7 @@ const (
 //	confhaul_device_oldest_overdue_seconds           gauge      how late the latest device is; 0: none is
 //	confhaul_site_without_worker{site}               gauge      1 for each site that no worker serves
 //	confhaul_archiver_snapshots_total{status}        counter    snapshots by what became of them: new, same, known, expired, quarantined
+//	confhaul_archiver_mirror_failed                  gauge      1 while the git mirror cannot be written or pushed
 //	confhaul_stream_fill_ratio{stream}               gauge      how full snapshots and large are, 0 to 1
 //	confhaul_archiver_behind{stream}                 gauge      messages of snapshots and events that are not archived yet
 //	confhaul_archiver_oldest_unarchived_seconds      gauge      age of the oldest snapshot that is not archived yet; 0: all are
@@ -44,6 +45,7 @@ type Metrics struct {
 	stages   *prometheus.HistogramVec
 	sessions *prometheus.GaugeVec
 	archived *prometheus.CounterVec
+	mirror   *prometheus.GaugeVec // without labels, so that it is absent where there is no mirror
 	fleet    fleetCollector
 	streams  streamsCollector
 }
@@ -66,8 +68,11 @@ func NewMetrics() *Metrics {
 		archived: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "confhaul_archiver_snapshots_total", Help: "Snapshots by what became of them.",
 		}, []string{"status"}),
+		mirror: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "confhaul_archiver_mirror_failed", Help: "1 while the git mirror cannot be written or pushed.",
+		}, nil),
 	}
-	m.registry.MustRegister(m.backups, m.stages, m.sessions, m.archived, &m.fleet, &m.streams,
+	m.registry.MustRegister(m.backups, m.stages, m.sessions, m.archived, m.mirror, &m.fleet, &m.streams,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }

@@ -148,12 +148,14 @@ confhaul_stream_fill_ratio{stream="large"} 0
 confhaul_stream_fill_ratio{stream="snapshots"} 0.5
 `)
 	m.Archived("new")
+	m.MirrorFailed(true)
 	m.ObserveStreams(func(context.Context) (Streams, bool) {
 		return Streams{Fill: 0.5, LargeFill: 0.25, Archiver: true, Pending: 7, Events: 3, OldestAge: time.Minute}, true
 	})
 	compare(t, ours(t, s), `
 confhaul_archiver_behind{stream="events"} 3
 confhaul_archiver_behind{stream="snapshots"} 7
+confhaul_archiver_mirror_failed 1
 confhaul_archiver_oldest_unarchived_seconds 60
 confhaul_archiver_snapshots_total{status="new"} 1
 confhaul_stream_fill_ratio{stream="large"} 0.25

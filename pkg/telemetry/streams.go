@@ -69,3 +69,12 @@ func (m *Metrics) ObserveStreams(streams func(context.Context) (Streams, bool)) 
 
 // Archived counts a snapshot by what became of it. Statuses come from the code.
 func (m *Metrics) Archived(status string) { m.archived.WithLabelValues(status).Inc() }
+
+// MirrorFailed says whether the git mirror is behind the archive because it could not be written or pushed.
+func (m *Metrics) MirrorFailed(failed bool) {
+	v := 0.0
+	if failed {
+		v = 1
+	}
+	m.mirror.WithLabelValues().Set(v)
+}

@@ -38,12 +38,13 @@ func Archive(ctx context.Context, p *Process) error {
 	p.Ready.Set("archive", nil)
 	p.Log.Info("archiver ready", "archive", dir)
 	a := archiver.New(archiver.Options{
-		Source: p.Stream, Store: store, Registry: p.Store, Meter: p.Metrics, Policy: policy(p.Settings.Archive),
+		Source: p.Stream, Store: store, Publisher: p.Stream, Registry: p.Store, Meter: p.Metrics, Policy: policy(p.Settings.Archive),
 		Health: func(err error) { p.Ready.Set("archive", err) }, Log: p.Log,
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { p.watchStreams(ctx); return nil })
 	g.Go(func() error { return a.Run(ctx) })
+	g.Go(func() error { p.mirror(ctx, store); return nil })
 	return g.Wait()
 }
 

@@ -100,8 +100,8 @@ func (e *env) printDiff(ctx context.Context, d archive.Device, from, to archive.
 		text = routeros.Unified(old, new, nameVersion(from), nameVersion(to), diffContext)
 	}
 	if e.output == "json" {
-		c := compare(from, to, old, new)
-		view := diffView{d.ID, viewEnd(from), viewEnd(to), c.added, c.removed, c.summary, viewVersion(to, c).Changes, &text}
+		c := archive.Compare(from, to, old, new)
+		view := diffView{d.ID, viewEnd(from), viewEnd(to), c.Added, c.Removed, c.Summary, viewVersion(to, c).Changes, &text}
 		if stat {
 			view.Diff = nil
 		}
@@ -112,7 +112,7 @@ func (e *env) printDiff(ctx context.Context, d archive.Device, from, to archive.
 		return err
 	}
 	if stat {
-		return e.printStat(d, from, to, compare(from, to, old, new))
+		return e.printStat(d, from, to, archive.Compare(from, to, old, new))
 	}
 	return e.paged(ctx, func(w io.Writer) error { return writeDiff(w, text, e.outTerminal) })
 }
@@ -150,18 +150,18 @@ func writeDiff(w io.Writer, text string, terminal bool) error {
 }
 
 // printStat lists the changes in words.
-func (e *env) printStat(d archive.Device, from, to archive.Version, c comparison) error {
+func (e *env) printStat(d archive.Device, from, to archive.Version, c archive.Comparison) error {
 	_, err := fmt.Fprintf(e.out, "%s: @%d (%s) to @%d (%s): %s, %s\n", d.ID, from.Number, moment(from.FirstSeen), to.Number, moment(to.FirstSeen),
-		plural(len(c.changes), "change"), lineWords(c))
-	for i := range c.changes {
-		_, wrote := fmt.Fprintf(e.out, "  %s\n", clip(visible(c.changes[i].Summary), e.width()-2))
+		plural(len(c.Changes), "change"), lineWords(c))
+	for i := range c.Changes {
+		_, wrote := fmt.Fprintf(e.out, "  %s\n", clip(visible(c.Changes[i].Summary), e.width()-2))
 		err = errors.Join(err, wrote)
 	}
 	return err
 }
 
-func lineWords(c comparison) string {
-	if n := lineCounts(c.added, c.removed); n != "-" {
+func lineWords(c archive.Comparison) string {
+	if n := lineCounts(c.Added, c.Removed); n != "-" {
 		return n + " lines"
 	}
 	return "no line"

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/confhaul/confhaul/pkg/archive"
-	"github.com/confhaul/confhaul/pkg/device"
 )
 
 type exportOptions struct {
@@ -93,7 +92,7 @@ func (e *env) runExport(ctx context.Context, word, which string, o exportOptions
 	}
 	path := o.out
 	if info, err := os.Stat(path); path == "" || err == nil && info.IsDir() {
-		path = filepath.Join(path, exportName(d.Name, d.ID, v.FirstSeen))
+		path = filepath.Join(path, exportName(archive.FileNames([]archive.Device{d})[d.ID], v.FirstSeen))
 	}
 	view, err := writeExport(path, v, raw, o.force)
 	if err != nil {
@@ -129,24 +128,9 @@ func writeExport(path string, v archive.Version, raw []byte, force bool) (export
 	return view, err
 }
 
-// exportName is the name of a device's file; id is for a device without a name.
-func exportName(name, id string, at time.Time) string {
-	if name == "" {
-		name = id
-	}
-	return "router-" + fileName(name) + "-" + at.UTC().Format("20060102T150405Z") + ".rsc"
-}
-
-// fileName is a name with nothing in it that any file system refuses or reads as a path.
-func fileName(name string) string {
-	const most = 200 // bytes, of the 255 that file systems take
-	safe := strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("._@-", r) {
-			return r
-		}
-		return '_'
-	}, name)
-	return safe[:min(len(safe), most)]
+// exportName is the name of the file of a device that archive.FileNames calls name.
+func exportName(name string, at time.Time) string {
+	return "router-" + name + "-" + at.UTC().Format("20060102T150405Z") + ".rsc"
 }
 
 // writeNew writes a file that this user alone can read, whole or not at all. One that is there already stays, unless force
@@ -198,26 +182,6 @@ func holds(path string, have os.FileInfo, text []byte) (bool, error) {
 	return true, err
 }
 
-// exportFiles are the names of the devices' files by id, without their times: names that two devices would share have the id
-// too.
-func exportFiles(devices []archive.Device) map[string]string {
-	const most = 60 // bytes of a name that leave room for an id
-	name := func(d archive.Device) string { return fileName(d.Name)[:min(len(fileName(d.Name)), most)] }
-	key := func(d archive.Device) string { return strings.ToLower(name(d)) } // some file systems know no case
-	shared := map[string]int{}
-	for _, d := range devices {
-		shared[key(d)]++
-	}
-	out := make(map[string]string, len(devices))
-	for _, d := range devices {
-		out[d.ID] = d.Name
-		if d.Name == "" || shared[key(d)] > 1 {
-			out[d.ID] = strings.TrimPrefix(name(d)+"-", "-") + strings.ReplaceAll(device.Encode(d.ID), "=", "@")
-		}
-	}
-	return out
-}
-
 func (e *env) runExportAll(ctx context.Context, o exportOptions) error {
 	r, err := e.history(ctx)
 	if err != nil {
@@ -237,12 +201,12 @@ func (e *env) runExportAll(ctx context.Context, o exportOptions) error {
 	if err := os.MkdirAll(o.out, 0o700); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	names, views, failed := exportFiles(devices), []exportView{}, []error(nil)
+	names, views, failed := archive.FileNames(devices), []exportView{}, []error(nil)
 	for _, d := range devices {
 		v, raw, err := r.Raw(ctx, d.ID, archive.Which{})
 		if err == nil {
 			var view exportView
-			if view, err = writeExport(filepath.Join(o.out, exportName(names[d.ID], d.ID, v.FirstSeen)), v, raw, o.force); err == nil {
+			if view, err = writeExport(filepath.Join(o.out, exportName(names[d.ID], v.FirstSeen)), v, raw, o.force); err == nil {
 				views = append(views, view)
 			}
 		}

@@ -83,7 +83,7 @@ func TestExportAll(t *testing.T) {
 		name, _, _ := strings.Cut(e.Name(), "-20")
 		names = append(names, name)
 	}
-	if got := strings.Join(names, " "); got != "router-Core-core-2 router-Core-core-3 router-Edge_seven router-core-core@3A1 router-edge-8" {
+	if got := strings.Join(names, " "); got != "router-Core@core-2 router-Core@core-3 router-Edge_seven router-core@core+1 router-edge-8" {
 		t.Error(got)
 	}
 	if o := p.run(exitOK, "export", "--all", "--out", dir); !contains(o.out, "0 files written, 5 there already") {

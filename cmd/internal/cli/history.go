@@ -158,41 +158,6 @@ func findVersion(ctx context.Context, r archive.Reader, d archive.Device, text s
 	return found, historyError(err)
 }
 
-// comparison is what one version changed in the one before.
-type comparison struct {
-	added, removed int // lines
-	changes        []routeros.Change
-	summary        string // without secrets
-}
-
-func compare(from, to archive.Version, old, new []byte) comparison {
-	c := comparison{changes: routeros.Changes(old, new)}
-	c.added, c.removed = routeros.Stat(old, new)
-	var words []string
-	if from.RouterOS != to.RouterOS {
-		words = append(words, fmt.Sprintf("RouterOS %s -> %s", from.RouterOS, to.RouterOS))
-	}
-	if from.Normalization != to.Normalization {
-		words = append(words, fmt.Sprintf("normal form %d -> %d (archive renormalize)", from.Normalization, to.Normalization))
-	}
-	if s := routeros.Summarize(c.changes); s != "" {
-		words = append(words, s)
-	}
-	c.summary = strings.Join(words, "; ")
-	return c
-}
-
-// begin is the comparison of a version with no other before it.
-func begin(v archive.Version, text []byte) comparison {
-	c := comparison{summary: "first version"}
-	if v.Number > 1 {
-		c.summary = "the versions before are no longer kept"
-		return c
-	}
-	c.added, _ = routeros.Stat(nil, text)
-	return c
-}
-
 // versionView is a version as JSON, with what it changed.
 type versionView struct {
 	ID            string    `json:"id"`
@@ -217,13 +182,13 @@ type versionView struct {
 	Changes      []routeros.Change `json:"changes"`
 }
 
-func viewVersion(v archive.Version, c comparison) versionView {
-	if c.changes == nil {
-		c.changes = []routeros.Change{}
+func viewVersion(v archive.Version, c archive.Comparison) versionView {
+	if c.Changes == nil {
+		c.Changes = []routeros.Change{}
 	}
 	return versionView{
 		v.Device, v.Name, v.Site, v.Number, v.Digest, v.Previous, v.FirstSeen, v.LastSeen, v.Archived, v.Size, v.RawSize,
-		v.RouterOS, v.Normalization, v.Proof, v.Trigger, c.added, c.removed, c.summary, c.changes,
+		v.RouterOS, v.Normalization, v.Proof, v.Trigger, c.Added, c.Removed, c.Summary, c.Changes,
 	}
 }
 

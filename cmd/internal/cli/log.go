@@ -97,19 +97,19 @@ type texts struct {
 }
 
 // compare says what a version changed in the one before, which is kept or not.
-func (t *texts) compare(ctx context.Context, v archive.Version, before bool) (comparison, error) {
+func (t *texts) compare(ctx context.Context, v archive.Version, before bool) (archive.Comparison, error) {
 	_, text, err := t.read(ctx, v.Device, v.Number)
 	if err != nil {
 		return t.damaged(err)
 	}
 	if !before {
-		return begin(v, text), nil
+		return archive.Begin(v, text), nil
 	}
 	old, oldText, err := t.read(ctx, v.Device, v.Number-1)
 	if err != nil {
 		return t.damaged(err)
 	}
-	return compare(old, v, oldText, text), nil
+	return archive.Compare(old, v, oldText, text), nil
 }
 
 func (t *texts) read(ctx context.Context, device string, number int) (archive.Version, []byte, error) {
@@ -125,14 +125,14 @@ func (t *texts) read(ctx context.Context, device string, number int) (archive.Ve
 }
 
 // damaged takes a damaged text for a gap in the listing.
-func (t *texts) damaged(err error) (comparison, error) {
+func (t *texts) damaged(err error) (archive.Comparison, error) {
 	if !errors.Is(err, archive.ErrDamaged) {
-		return comparison{}, err
+		return archive.Comparison{}, err
 	}
 	if t.damage == nil {
 		t.damage = err
 	}
-	return comparison{summary: "(not readable: confhaul archive verify)"}, nil
+	return archive.Comparison{Summary: "(not readable: confhaul archive verify)"}, nil
 }
 
 func (e *env) printLog(d archive.Device, versions []versionView, now time.Time) error {
