@@ -33,6 +33,7 @@ type Store interface {
 	Remove(ctx context.Context, devices []string, at time.Time) error
 	Retain(ctx context.Context, p archive.Policy, now time.Time) (archive.Retained, error)
 	Renormalize(ctx context.Context, n archive.Normalizer) (archive.Renormalized, error)
+	Version(ctx context.Context, device string, which archive.Which) (archive.Version, error)
 	Normal(ctx context.Context, device string, which archive.Which) (archive.Version, []byte, error)
 }
 

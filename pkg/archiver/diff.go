@@ -78,11 +78,17 @@ func (a *Archiver) publishDiff(ctx context.Context, s *backup.Snapshot, known bo
 
 // diff is the change that a snapshot brought; false where it brought none, and where it is too old.
 func (a *Archiver) diff(ctx context.Context, s *backup.Snapshot) (d backup.Diff, found bool, err error) {
-	to, text, err := a.o.Store.Normal(ctx, s.DeviceID, archive.Which{At: s.CollectedAt})
+	to, err := a.o.Store.Version(ctx, s.DeviceID, archive.Which{At: s.CollectedAt})
 	if errors.Is(err, archive.ErrNotFound) || err == nil && (!to.FirstSeen.Equal(s.CollectedAt) || to.Previous == "" || time.Since(to.Archived) > diffAge) {
 		return d, false, nil
 	} else if err != nil {
 		return d, false, err
+	}
+	text := []byte(s.ConfigText)
+	if to.Digest != s.SHA256Hash { // it has a newer normal form since
+		if to, text, err = a.o.Store.Normal(ctx, s.DeviceID, archive.Which{Number: to.Number}); err != nil {
+			return d, false, err
+		}
 	}
 	from, old, err := a.o.Store.Normal(ctx, s.DeviceID, archive.Which{Number: to.Number - 1})
 	if err == nil {

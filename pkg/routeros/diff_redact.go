@@ -11,10 +11,22 @@ const (
 // UnifiedRedacted is Unified for two normal forms, fit to be published or mailed: the values of sensitive parameters and
 // scripts, and quoted text in lines that are no command of a menu, are (changed) where Changes says so, and (hidden) elsewhere.
 func UnifiedRedacted(old, new []byte, oldName, newName string, context int) string {
+	context = max(context, 0)
 	a, b := splitLines(old), splitLines(new)
 	all := blocks(align(a, b), len(a), len(b))
 	changedOld, changedNew := changedSecrets(Changes(old, new))
-	return unified(redactLines(a, changedOld), redactLines(b, changedNew), all, oldName, newName, context)
+	shownOld, shownNew := make([]bool, len(a)), make([]bool, len(b))
+	for _, d := range all {
+		mark(shownOld, d.old-context, d.oldEnd+context)
+		mark(shownNew, d.new-context, d.newEnd+context)
+	}
+	return unified(redactLines(a, shownOld, changedOld), redactLines(b, shownNew, changedNew), all, oldName, newName, context)
+}
+
+func mark(lines []bool, from, to int) {
+	for i := max(from, 0); i < min(to, len(lines)); i++ {
+		lines[i] = true
+	}
 }
 
 // changedSecrets are the hidden parameters that differ, by line of the old and the new text.
@@ -28,8 +40,8 @@ func changedSecrets(changes []Change) (old, new map[int][]Param) {
 	return old, new
 }
 
-// redactLines is lines without their secrets; changed is by line, from 1.
-func redactLines(lines [][]byte, changed map[int][]Param) [][]byte {
+// redactLines is lines, those that are shown without their secrets; changed is by line, from 1.
+func redactLines(lines [][]byte, shown []bool, changed map[int][]Param) [][]byte {
 	out := make([][]byte, len(lines))
 	path := ""
 	var buffer []byte
@@ -45,7 +57,7 @@ func redactLines(lines [][]byte, changed map[int][]Param) [][]byte {
 			buffer = menu
 			head = len(line) - len(end) - len(command)
 		}
-		if out[i] = line; len(command) > 0 {
+		if out[i] = line; shown[i] && len(command) > 0 {
 			if safe := redact(path, command, changed[i+1]); len(safe) != len(command) || !bytes.Equal(safe, command) {
 				out[i] = append(append(bytes.Clone(line[:head]), safe...), end...)
 			}

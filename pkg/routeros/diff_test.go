@@ -151,11 +151,30 @@ func TestSecretsStay(t *testing.T) {
 			for _, c := range []struct{ old, new []byte }{
 				{text("1leak"), text(`"2leak \" 3leak"`)}, {text("1leak"), nil}, {nil, text("2leak")}, {text("1leak"), []byte(menu + "\n" + verb + "y=1\n")},
 			} {
-				told := fmt.Sprintf("%+v", Changes(c.old, c.new)) + UnifiedRedacted(c.old, c.new, "a", "b", 9)
+				told := fmt.Sprintf("%+v", Changes(c.old, c.new)) + UnifiedRedacted(c.old, c.new, "a", "b", 9) + UnifiedRedacted(c.old, c.new, "a", "b", -1)
 				if strings.Contains(told, "leak") {
 					t.Errorf("%s %s%s: %s", menu, verb, name, told)
 				}
 			}
+		}
+	}
+}
+
+// TestRedactedContext: lines around a change hide their secrets too, however many are shown.
+func TestRedactedContext(t *testing.T) {
+	t.Parallel()
+	var old, new strings.Builder
+	for i := range 60 {
+		line := fmt.Sprintf("/ppp secret\nadd name=n%d password=leak%d\n", i, i)
+		old.WriteString(line)
+		if i%13 == 5 {
+			line = strings.Replace(line, "name=n", "name=m", 1)
+		}
+		new.WriteString(line)
+	}
+	for context := range 20 {
+		if told := UnifiedRedacted([]byte(old.String()), []byte(new.String()), "a", "b", context); strings.Contains(told, "leak") || !strings.Contains(told, "+add name=m5 password=(hidden)") {
+			t.Fatalf("context %d: %s", context, told)
 		}
 	}
 }
