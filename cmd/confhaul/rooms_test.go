@@ -18,10 +18,10 @@ var rooms = map[string][]string{
 	"pkg/fault": nouns, "pkg/secret": nouns, "pkg/device": nouns, "pkg/backup": nouns,
 
 	"pkg/settings": nouns, "pkg/inventory": nouns, "pkg/queue": nouns, "pkg/sshclient": nouns, "pkg/routeros": nouns,
-	"pkg/natsio": nouns, "pkg/telemetry": nouns, "pkg/filelock": {},
-	"pkg/stream": append([]string{"pkg/natsio"}, nouns...), "pkg/state": append([]string{"pkg/natsio"}, nouns...),
+	"pkg/natsio": nouns, "pkg/telemetry": nouns, "pkg/filelock": {}, "pkg/delta": {},
+	"pkg/stream": append([]string{"pkg/natsio", "pkg/delta"}, nouns...), "pkg/state": append([]string{"pkg/natsio"}, nouns...),
 
-	"pkg/archive":             append([]string{"pkg/routeros", "pkg/filelock"}, nouns...),
+	"pkg/archive":             append([]string{"pkg/routeros", "pkg/filelock", "pkg/delta"}, nouns...),
 	"pkg/archive/archivetest": append([]string{"pkg/archive", "pkg/routeros"}, nouns...),
 	"pkg/mirror":              append([]string{"pkg/archive", "pkg/filelock"}, nouns...),
 

@@ -5,44 +5,27 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math/bits"
-	"runtime"
-	"sync"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/confhaul/confhaul/pkg/delta"
 )
 
-const (
-	windowMax = 2 * TextMax // a match may reach from the end of a text to the start of the dictionary before it
-	dictMin   = 64          // bytes; a shorter dictionary is not worth its name, and none for both directions
+// dictMin is in bytes: a shorter dictionary is not worth its name, and none for both directions.
+const dictMin = 64
 
-	// Above these sizes of text and dictionary together the faster levels lose sight of the dictionary: the difference of a
-	// 1.2 MB text is 8 KB at the fastest level and 200 bytes at the others. Below, they are as good and four times as fast.
-	fastestMax = 256 << 10
-	defaultMax = 1536 << 10
-)
-
-// plain has the coder and the decoder for texts without a dictionary, which many goroutines share.
-var plain = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
-	n := runtime.GOMAXPROCS(0)
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(n), zstd.WithEncoderLevel(zstd.SpeedDefault))
-	if err != nil {
-		panic(err) // the options are constant
+func dictionary(dict []byte) []byte {
+	if len(dict) < dictMin {
+		return nil
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(n), zstd.WithDecoderMaxMemory(2*TextMax), zstd.WithDecoderMaxWindow(windowMax))
-	if err != nil {
-		panic(err)
-	}
-	return enc, dec
-})
+	return dict
+}
 
 // pack compresses text, with dict as a raw dictionary. What it returns was opened again and compared.
 func pack(text, dict []byte) ([]byte, error) {
-	packed, err := packOnly(text, dict)
+	packed, err := delta.Pack(text, dictionary(dict))
 	if err != nil {
 		return nil, err
 	}
-	back, err := unpack(nil, packed, dict)
+	back, err := unpack(make([]byte, 0, len(text)), packed, dict)
 	if err != nil {
 		return nil, fmt.Errorf("open what was compressed: %w", err)
 	}
@@ -52,42 +35,9 @@ func pack(text, dict []byte) ([]byte, error) {
 	return packed, nil
 }
 
-func packOnly(text, dict []byte) ([]byte, error) {
-	if len(dict) < dictMin {
-		enc, _ := plain()
-		return enc.EncodeAll(text, nil), nil
-	}
-	both := len(text) + len(dict)
-	level := zstd.SpeedFastest
-	switch {
-	case both > defaultMax:
-		level = zstd.SpeedBetterCompression
-	case both > fastestMax:
-		level = zstd.SpeedDefault
-	}
-	window := min(max(1<<bits.Len(uint(both)), zstd.MinWindowSize), windowMax)
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
-		zstd.WithWindowSize(window), zstd.WithEncoderLevel(level), zstd.WithEncoderDictRaw(0, dict))
-	if err != nil {
-		return nil, err
-	}
-	packed := enc.EncodeAll(text, nil)
-	return packed, enc.Close()
-}
-
 // unpack appends what pack compressed to dst.
 func unpack(dst, packed, dict []byte) ([]byte, error) {
-	if len(dict) < dictMin {
-		_, dec := plain()
-		return dec.DecodeAll(packed, dst)
-	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(2*TextMax), zstd.WithDecoderMaxWindow(windowMax), zstd.WithDecoderDictRaw(0, dict))
-	if err != nil {
-		return nil, err
-	}
-	defer dec.Close()
-	return dec.DecodeAll(packed, dst)
+	return delta.Unpack(dst, packed, dictionary(dict), 2*TextMax) // a quarantined message has a text in an event
 }
 
 // link is a stored text: whole, or as its difference from another one.

@@ -8,6 +8,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/delta"
 )
 
 // FuzzDecode takes any bytes for an event. What decodes says the same after it was encoded again, and the texts in it open
@@ -26,7 +27,7 @@ func FuzzDecode(f *testing.F) {
 			if raw, _ := OpenRaw(snap); len(raw) > RawMax {
 				t.Errorf("a raw text of %d bytes opened", len(raw))
 			}
-			if text, _ := unpackRaw(snap.RawZstd, ""); len(text) > RawMax {
+			if text, _ := delta.Unpack(nil, snap.RawZstd, nil, RawMax); len(text) > RawMax {
 				t.Errorf("a suspect's text of %d bytes opened", len(text))
 			}
 		}
@@ -52,7 +53,7 @@ func encode(t testing.TB, e any) []byte {
 func decodeSeeds(f *testing.F) [][]byte {
 	f.Helper()
 	pack := func(raw []byte, normal string) []byte {
-		packed, err := packRaw(raw, normal)
+		packed, err := delta.Pack(raw, []byte(normal))
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -85,7 +86,7 @@ func TestOpeningIsBounded(t *testing.T) {
 		"widest window": {0x28, 0xB5, 0x2F, 0xFD, 0x00, 0xFF, 0x03, 0x00, 0x00},
 		"declares 4 GB": {0x28, 0xB5, 0x2F, 0xFD, 0xA0, 0xFF, 0xFF, 0xFF, 0xFF, 0x03, 0x00, 0x00},
 	} {
-		if text, err := unpackRaw(frame, ""); err == nil {
+		if text, err := delta.Unpack(nil, frame, nil, RawMax); err == nil {
 			t.Errorf("%s: opened as %d bytes", name, len(text))
 		}
 	}
@@ -97,7 +98,7 @@ func TestOpeningIsBounded(t *testing.T) {
 	if err := enc.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := unpackRaw(bytes.Repeat(many, 3), ""); err == nil { // frames in a row count together
+	if text, err := delta.Unpack(nil, bytes.Repeat(many, 3), nil, RawMax); err == nil { // frames in a row count together
 		t.Errorf("three frames opened as %d bytes", len(text))
 	}
 }

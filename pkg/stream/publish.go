@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/delta"
 	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/natsio"
@@ -40,7 +41,7 @@ func (s *Stream) PublishSnapshot(ctx context.Context, snap backup.Snapshot, raw 
 		return 0, fault.New(fault.Internal, stepPublish, "the normal form is not UTF-8")
 	}
 	var err error
-	if snap.RawZstd, err = packRaw(raw, snap.ConfigText); err != nil {
+	if snap.RawZstd, err = delta.Pack(raw, []byte(snap.ConfigText)); err != nil {
 		return 0, fault.New(fault.Internal, stepPublish, "pack raw text: %w", err)
 	}
 	m, err := s.prepare(ctx, snap)

@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/delta"
 )
 
 // export makes a text of about size bytes, and its normal form.
@@ -29,7 +30,7 @@ func TestRawOpensWithPlainDecoder(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
 			raw, normal := export(size)
-			packed, err := packRaw(raw, normal)
+			packed, err := delta.Pack(raw, []byte(normal))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -54,7 +55,7 @@ func TestRawOpensWithPlainDecoder(t *testing.T) {
 
 func TestRawEdges(t *testing.T) {
 	t.Parallel()
-	packed, err := packRaw([]byte("text"), "")
+	packed, err := delta.Pack([]byte("text"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func TestRawEdges(t *testing.T) {
 	if _, err := OpenRaw(backup.Snapshot{}); err == nil {
 		t.Error("a snapshot without raw text opened")
 	}
-	bomb, err := packRaw(make([]byte, RawMax+1), "")
+	bomb, err := delta.Pack(make([]byte, RawMax+1), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func TestRawEdges(t *testing.T) {
 		t.Error("a text over RawMax opened")
 	}
 	raw, normal := export(64 << 10)
-	if packed, err = packRaw(raw, normal); err != nil {
+	if packed, err = delta.Pack(raw, []byte(normal)); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := OpenRaw(backup.Snapshot{RawZstd: packed, ConfigText: "/" + normal[1:len(normal)/2]}); err == nil && bytes.Equal(got, raw) {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/delta"
 	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/natsio"
@@ -48,7 +49,7 @@ func (s *Stream) suspectRoom(suspect backup.Suspect) int {
 func packFit(text []byte, room int) ([]byte, error) {
 	text = text[:min(len(text), RawMax)] // more would not open again
 	for {
-		packed, err := packRaw(text, "")
+		packed, err := delta.Pack(text, nil)
 		if err != nil || len(packed) <= room || len(text) == 0 {
 			return packed, err
 		}
@@ -74,7 +75,7 @@ func (s *Stream) Suspect(ctx context.Context, site, id string) (suspect backup.S
 		return suspect, nil, false, natsio.Fail(step, err)
 	}
 	if err = json.Unmarshal(m.Data, &suspect); err == nil {
-		text, err = unpackRaw(suspect.TextZstd, "")
+		text, err = delta.Unpack(nil, suspect.TextZstd, nil, RawMax)
 	}
 	if err != nil {
 		return suspect, nil, false, fault.New(fault.Infrastructure, step, "the record of device %s is unreadable: %w", id, err)
