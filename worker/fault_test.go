@@ -11,6 +11,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/routersim"
 	"github.com/confhaul/confhaul/pkg/secret"
+	"github.com/confhaul/confhaul/pkg/state"
 )
 
 func TestLoginRefused(t *testing.T) {
@@ -110,7 +111,7 @@ func TestHostKeyRecordedMeanwhile(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	w := h.worker("w1", func(o *Options) {
-		o.Store = otherKeyFirst{h.store, device.HostKey{Type: "ssh-ed25519", Fingerprint: "SHA256:another", Key: []byte("another")}}
+		o.Store = otherKeyFirst{state.NewLatest(h.store), device.HostKey{Type: "ssh-ed25519", Fingerprint: "SHA256:another", Key: []byte("another")}}
 	})
 	h.wantRun(w, stop, fault.HostKey)
 	if s := h.wantDials(1); s.Command != "" {

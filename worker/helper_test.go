@@ -215,7 +215,7 @@ func (h *house) worker(name string, change ...func(*Options)) *Worker {
 	collector := collect.New(collect.Options{})
 	h.Cleanup(collector.Close)
 	o := Options{
-		Store: h.store, Publisher: h.stream, Collector: collector, Credentials: h.credentials,
+		Store: state.NewLatest(h.store), Publisher: h.stream, Collector: collector, Credentials: h.credentials,
 		Meter: telemetry.NewMetrics(), Log: slog.New(slog.NewTextHandler(&h.log, nil)),
 		Name: name, Whole: patience, Ladder: backup.DefaultLadder(),
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/routeros"
 	"github.com/confhaul/confhaul/pkg/routersim"
 	"github.com/confhaul/confhaul/pkg/sshclient"
+	"github.com/confhaul/confhaul/pkg/state"
 )
 
 // expectation is what a worker makes of a router.
@@ -233,7 +234,7 @@ func TestHostKeyAcceptedMeanwhile(t *testing.T) {
 	h.wantRun(h.worker("w1"), done, "")
 	h.router.RotateHostKey()
 	w := h.worker("w2", func(o *Options) {
-		o.Store = &acceptedMeanwhile{Store: h.store, key: device.HostKey{Fingerprint: h.router.HostKeyFingerprint()}}
+		o.Store = &acceptedMeanwhile{Store: state.NewLatest(h.store), key: device.HostKey{Fingerprint: h.router.HostKeyFingerprint()}}
 	})
 	h.wantRun(w, back, fault.Infrastructure)
 	if s, _ := h.state(); s.Block != nil {

@@ -13,7 +13,7 @@ import (
 
 // tapped is the real store behind a switch: put stands in for PutState, and write is the real one.
 type tapped struct {
-	*state.Store
+	*state.Latest
 	put func(s backup.State, write func() (uint64, error)) (uint64, error)
 }
 
@@ -23,7 +23,7 @@ func (t tapped) PutState(ctx context.Context, key string, s backup.State, revisi
 
 // tapStore puts a switch before every write of a state.
 func (h *house) tapStore(put func(s backup.State, write func() (uint64, error)) (uint64, error)) func(*Options) {
-	return func(o *Options) { o.Store = tapped{h.store, put} }
+	return func(o *Options) { o.Store = tapped{state.NewLatest(h.store), put} }
 }
 
 // atOutcome calls before once, before the worker's first write of an outcome.

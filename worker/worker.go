@@ -18,12 +18,13 @@ import (
 	"github.com/confhaul/confhaul/pkg/secret"
 )
 
-// Store is what is known of devices. Revision 0 means that there is no record.
+// Store is what is known of devices. Revision 0 means that there is no record. What Request and Breaker say may be a moment
+// old, unless the task was made for a request: asked.
 type Store interface {
 	Device(ctx context.Context, key string) (device.Device, bool, error)
 	State(ctx context.Context, key string) (backup.State, uint64, error)
 	PutState(ctx context.Context, key string, s backup.State, revision uint64) (uint64, error)
-	Request(ctx context.Context, key string) (backup.Request, bool, error)
+	Request(ctx context.Context, key string, asked bool) (backup.Request, bool, error)
 	HostKey(ctx context.Context, key string) (device.HostKey, bool, error)
 	TrustHostKey(ctx context.Context, key string, k device.HostKey) (device.HostKey, error)
 	Breaker(ctx context.Context, version string) (backup.Breaker, uint64, error)
@@ -150,7 +151,7 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 	if r.state, r.revision, err = r.o.Store.State(ctx, r.key); err != nil {
 		return r.notDialled(err)
 	}
-	request, requested, err := r.o.Store.Request(ctx, r.key)
+	request, requested, err := r.o.Store.Request(ctx, r.key, t.Reason == backup.ReasonRequest)
 	if err != nil {
 		return r.notDialled(err)
 	}

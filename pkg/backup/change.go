@@ -17,16 +17,17 @@ type Bucket string
 
 // The buckets that are watched.
 const (
-	BucketDevices  Bucket = "devices"
-	BucketState    Bucket = "state"
-	BucketSites    Bucket = "sites"
-	BucketRequests Bucket = "requests"
+	BucketDevices     Bucket = "devices"
+	BucketState       Bucket = "state"
+	BucketSites       Bucket = "sites"
+	BucketRequests    Bucket = "requests"
+	BucketCredentials Bucket = "credentials"
 )
 
 // Change is one record that came, changed or went. Exactly the field of its bucket is set, and none when Deleted.
 type Change struct {
 	Bucket   Bucket
-	Key      string // <site>.<device> encoded; the encoded site in BucketSites
+	Key      string // <site>.<device> encoded; the encoded site in BucketSites, the encoded version in BucketCredentials
 	Revision uint64
 	Deleted  bool
 
@@ -34,5 +35,6 @@ type Change struct {
 	State   State
 	Site    device.Site
 	Request Request
+	Breaker Breaker
 	HostKey device.HostKey // not watched, only listed
 }

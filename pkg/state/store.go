@@ -30,11 +30,10 @@ const (
 	hostKeyHistory = 5 // so that an accepted change can be looked into
 )
 
-// The buckets, by the names of the watched ones and of those that nobody watches.
+// The buckets that nobody watches.
 const (
-	bucketHostKeys    backup.Bucket = "hostkeys"
-	bucketCredentials backup.Bucket = "credentials"
-	bucketInventory   backup.Bucket = "inventory"
+	bucketHostKeys  backup.Bucket = "hostkeys"
+	bucketInventory backup.Bucket = "inventory"
 
 	inventoryKey = "current"
 )
@@ -48,7 +47,7 @@ func buckets(replicas int) []jetstream.KeyValueConfig {
 	hostKeys.History = hostKeyHistory
 	requests.TTL = RequestTTL
 	return []jetstream.KeyValueConfig{
-		cfg(backup.BucketDevices), hostKeys, cfg(backup.BucketState), cfg(backup.BucketSites), requests, cfg(bucketCredentials), cfg(bucketInventory),
+		cfg(backup.BucketDevices), hostKeys, cfg(backup.BucketState), cfg(backup.BucketSites), requests, cfg(backup.BucketCredentials), cfg(bucketInventory),
 	}
 }
 
@@ -235,11 +234,11 @@ func (s *Store) PutInventory(ctx context.Context, inventory device.Inventory, re
 
 // Breaker reads the record of a credential version; revision 0 means that there is none.
 func (s *Store) Breaker(ctx context.Context, version string) (breaker backup.Breaker, revision uint64, err error) {
-	revision, err = s.read(ctx, bucketCredentials, device.Encode(version), &breaker)
+	revision, err = s.read(ctx, backup.BucketCredentials, device.Encode(version), &breaker)
 	return breaker, revision, err
 }
 
 // PutBreaker writes the record of a credential version, as PutSite does a site.
 func (s *Store) PutBreaker(ctx context.Context, version string, breaker backup.Breaker, revision uint64) (uint64, error) {
-	return s.swap(ctx, bucketCredentials, device.Encode(version), breaker, revision)
+	return s.swap(ctx, backup.BucketCredentials, device.Encode(version), breaker, revision)
 }

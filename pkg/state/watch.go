@@ -110,6 +110,8 @@ func decode(c *backup.Change, data []byte) error {
 		return json.Unmarshal(data, &c.Site)
 	case backup.BucketRequests:
 		return json.Unmarshal(data, &c.Request)
+	case backup.BucketCredentials:
+		return json.Unmarshal(data, &c.Breaker)
 	case bucketHostKeys:
 		return json.Unmarshal(data, &c.HostKey)
 	}

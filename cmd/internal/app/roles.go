@@ -10,6 +10,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/inventory"
 	"github.com/confhaul/confhaul/pkg/queue"
+	"github.com/confhaul/confhaul/pkg/state"
 	"github.com/confhaul/confhaul/pkg/telemetry"
 	"github.com/confhaul/confhaul/scheduler"
 	"github.com/confhaul/confhaul/worker"
@@ -102,13 +103,14 @@ func Work(sites []string) Role {
 		}
 		collector := NewCollector(p.Settings)
 		defer collector.Close() // after the server has stopped
+		latest := state.NewLatest(p.Store)
 		w := worker.New(worker.Options{
-			Store: p.Store, Publisher: p.Stream, Collector: collector, Credentials: credentials, Presence: presence,
+			Store: latest, Publisher: p.Stream, Collector: collector, Credentials: credentials, Presence: presence,
 			Meter: p.Metrics, Log: p.Log, Name: processName(),
 			Whole: p.Settings.Timeouts.Whole, RedialDelay: p.Settings.RedialDelay, Ladder: p.Settings.Retry,
 		})
 		server, err := queue.NewServer(queue.ServerOptions{
-			URL: p.Settings.Redis, Sessions: p.Settings.Concurrency, Grace: p.Settings.Grace, Handler: p.withinWindows(w.Run), Hold: p.Hold, Log: p.Log,
+			URL: p.Settings.Redis, Sessions: p.Settings.Concurrency, Grace: p.Settings.Grace, Handler: withinWindows(latest, w.Run), Hold: p.Hold, Log: p.Log,
 		})
 		if err != nil {
 			return err
@@ -116,6 +118,7 @@ func Work(sites []string) Role {
 		defer server.Stop()
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { p.followCredentials(ctx, credentials, sites); return nil })
+		g.Go(func() error { return latest.Follow(ctx) })
 		if len(sites) > 0 {
 			for _, site := range sites {
 				if err := server.Serve(site); err != nil {

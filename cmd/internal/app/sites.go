@@ -14,6 +14,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/queue"
+	"github.com/confhaul/confhaul/pkg/state"
 )
 
 // SiteView is a site with what stands in its queue.
@@ -123,9 +124,9 @@ const windowSlack = 2 * time.Second
 
 // withinWindows lets tasks of a closed window go, but for those that somebody asked for. Nothing is counted and nothing is
 // written: a scheduler has the device's next run at the opening, and makes the task again.
-func (p *Parts) withinWindows(run queue.Handler) queue.Handler {
+func withinWindows(known *state.Latest, run queue.Handler) queue.Handler {
 	return func(ctx context.Context, site string, t backup.Task) (backup.Next, error) {
-		closed, err := p.closed(ctx, site, t, time.Now())
+		closed, err := closed(ctx, known, site, t, time.Now())
 		switch {
 		case err != nil:
 			return backup.Next{Action: backup.Again, Delay: backup.InfrastructureDelay}, fmt.Errorf("look at window: %w", err)
@@ -136,17 +137,17 @@ func (p *Parts) withinWindows(run queue.Handler) queue.Handler {
 	}
 }
 
-// closed reads the site anew: what an operator has just changed holds for the next task.
-func (p *Parts) closed(ctx context.Context, site string, t backup.Task, now time.Time) (bool, error) {
-	s, _, err := p.Store.Site(ctx, site)
+// closed looks at the site for each task: what an operator has just changed holds for the next one.
+func closed(ctx context.Context, known *state.Latest, site string, t backup.Task, now time.Time) (bool, error) {
+	s, _, err := known.Site(ctx, site)
 	if err != nil || s.Windows.Open(now) || s.Windows.Open(now.Add(windowSlack)) {
 		return false, err
 	}
 	key := device.Key(site, t.Device)
-	request, found, err := p.Store.Request(ctx, key)
+	request, found, err := known.Request(ctx, key, t.Reason == backup.ReasonRequest)
 	if err != nil || !found {
 		return err == nil, err
 	}
-	known, _, err := p.Store.State(ctx, key)
-	return request.ServedBy(known), err
+	last, _, err := known.State(ctx, key)
+	return request.ServedBy(last), err
 }

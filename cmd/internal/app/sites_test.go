@@ -40,6 +40,7 @@ func newParts(t *testing.T) *Parts {
 func TestWithinWindows(t *testing.T) {
 	t.Parallel()
 	p, ctx := newParts(t), t.Context()
+	known := state.NewLatest(p.Store)
 	now := time.Now().UTC()
 	window := func(from, to time.Duration) device.Windows {
 		w, err := device.ParseWindow(now.Add(from).Format("15:04-") + now.Add(to).Format("15:04"))
@@ -57,7 +58,7 @@ func TestWithinWindows(t *testing.T) {
 		}
 	}
 	ran := 0
-	run := p.withinWindows(func(context.Context, string, backup.Task) (backup.Next, error) {
+	run := withinWindows(known, func(context.Context, string, backup.Task) (backup.Next, error) {
 		ran++
 		return backup.Next{Action: backup.Stop}, nil
 	})
@@ -89,7 +90,7 @@ func TestWithinWindows(t *testing.T) {
 
 	opens, _ := window(2*time.Hour, 4*time.Hour).Next(now)
 	for early, want := range map[time.Duration]bool{windowSlack: false, windowSlack + time.Second: true} {
-		if closed, err := p.closed(ctx, "closed", backup.Task{Device: "r1"}, opens.Add(-early)); err != nil || closed != want {
+		if closed, err := closed(ctx, known, "closed", backup.Task{Device: "r1"}, opens.Add(-early)); err != nil || closed != want {
 			t.Errorf("%s before the opening closed %v, %v", early, closed, err)
 		}
 	}

@@ -1,0 +1,111 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
+)
+
+// TestLatest: it answers as the store does, before it follows and while it does, from memory where it may.
+func TestLatest(t *testing.T) {
+	t.Parallel()
+	srv := natsiotest.StartServer(t)
+	conn := natsiotest.Connect(t, srv)
+	s, err := Open(natsiotest.Within(t), conn, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := natsiotest.Within(t)
+	const version, key = "v:1", "berlin.r1"
+	l := NewLatest(s)
+	check := func(when string, limit, trials int, requested bool) {
+		t.Helper()
+		await(t, when, func() bool {
+			site, _, err1 := l.Site(ctx, "berlin")
+			b, _, err2 := l.Breaker(ctx, version)
+			_, found, err3 := l.Request(ctx, key, false)
+			return errors.Join(err1, err2, err3) == nil && site.Limit == limit && b.Trials == trials && found == requested
+		})
+	}
+	check("nothing", 0, 0, false)
+	site := must(s.PutSite(ctx, device.Site{Name: "berlin", Limit: 5}, 0))(t)
+	breaker := must(s.PutBreaker(ctx, version, backup.Breaker{Trials: 1}, 0))(t)
+	check("before it follows", 5, 1, false)
+
+	following, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Follow(following) }()
+	await(t, "ready", func() bool { l.mu.RLock(); defer l.mu.RUnlock(); return l.fresh() })
+	check("at first", 5, 1, false)
+	must(s.PutSite(ctx, device.Site{Name: "berlin", Limit: 6}, site))(t)
+	breaker = must(s.PutBreaker(ctx, version, backup.Breaker{Trials: 2}, breaker))(t)
+	must(s.PutRequest(ctx, key, backup.Request{ID: "q"}))(t)
+	check("after changes", 6, 2, true)
+
+	// One's own writes are there at once, and who lost reads what won.
+	breaker = must(l.PutBreaker(ctx, version, backup.Breaker{Trials: 3}, breaker))(t)
+	if b, at, err := l.Breaker(ctx, version); err != nil || b.Trials != 3 || at != breaker {
+		t.Errorf("after one's own write: %+v at %d, %v", b, at, err)
+	}
+	won := must(s.PutBreaker(ctx, version, backup.Breaker{Trials: 4}, breaker))(t)
+	if _, err := l.PutBreaker(ctx, version, backup.Breaker{Trials: 9}, breaker); !errors.Is(err, backup.ErrConflict) {
+		t.Errorf("over another's write: %v", err)
+	}
+	if b, at, err := l.Breaker(ctx, version); err != nil || b.Trials != 4 || at != won {
+		t.Errorf("after a conflict: %+v at %d, %v", b, at, err)
+	}
+	if err := s.DeleteBreaker(ctx, version); err != nil {
+		t.Fatal(err)
+	}
+	check("after a deletion", 6, 0, true)
+
+	// Memory answers, unless it is known that there must be something, or the server is away.
+	l.mu.Lock()
+	l.sites[device.Encode("berlin")] = record[device.Site]{value: device.Site{Limit: 77}}
+	delete(l.requests, key)
+	l.mu.Unlock()
+	check("from memory", 77, 0, false)
+	if _, found, err := l.Request(ctx, key, true); err != nil || !found {
+		t.Errorf("a request that must be there: %v, %v", found, err)
+	}
+	srv.Stop()
+	await(t, "the loss of the server", func() bool { return !conn.Connected() })
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if _, _, err := l.Site(short, "berlin"); err == nil {
+		t.Error("memory answers though nobody knows what stands")
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(natsiotest.Patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("timed out waiting for %s", what)
+		}
+	}
+}
+
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
