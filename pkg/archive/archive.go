@@ -236,6 +236,9 @@ type Store interface {
 	// Remove makes the devices tombstones: they left the inventory at that time. Unknown ones are left out, those that are
 	// removed keep their time, and a later snapshot or sighting brings a device back.
 	Remove(ctx context.Context, devices []string, at time.Time) error
+	// Return makes devices of tombstones: they are in the inventory again, whether they can be backed up or not. Others are
+	// left as they are.
+	Return(ctx context.Context, devices []string) error
 	// Renormalize gives all that is stored under an older normalization version its form under n, from the raw text: what
 	// was a change only in the form is none any more. One transaction per device; what has no readable raw text stays.
 	Renormalize(ctx context.Context, n Normalizer) (Renormalized, error)

@@ -108,3 +108,19 @@ func (s *SQLite) Remove(ctx context.Context, devices []string, when time.Time) e
 		return nil
 	})
 }
+
+// Return implements Store.
+func (s *SQLite) Return(ctx context.Context, devices []string) error {
+	return s.write(ctx, "mark returned devices", func(tx *transaction) error {
+		revision, err := nextRevision(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, id := range devices {
+			if _, err := tx.ExecContext(ctx, "UPDATE devices SET removed_at = 0, revision = ? WHERE device = ? AND removed_at > 0", revision, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -31,6 +31,7 @@ type Store interface {
 	Quarantine(ctx context.Context, q archive.Quarantined) error
 	Devices(ctx context.Context, q archive.DeviceQuery) ([]archive.Device, error)
 	Remove(ctx context.Context, devices []string, at time.Time) error
+	Return(ctx context.Context, devices []string) error
 	Retain(ctx context.Context, p archive.Policy, now time.Time) (archive.Retained, error)
 	Renormalize(ctx context.Context, n archive.Normalizer) (archive.Renormalized, error)
 	Version(ctx context.Context, device string, which archive.Which) (archive.Version, error)

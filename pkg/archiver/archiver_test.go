@@ -252,6 +252,9 @@ func TestRemoved(t *testing.T) {
 	if len(a.missing) > 0 {
 		t.Errorf("still missing: %v", a.missing)
 	}
+	change("goes", testSite, false)
+	look(5 * time.Hour)
+	removed() // whether it can be reached or not
 }
 
 // TestRegistryIsWatched holds the roster against the real registry.

@@ -78,7 +78,8 @@ func (a *Archiver) markRemoved(ctx context.Context) error {
 	return nil
 }
 
-// look makes tombstones of the devices that have been missing for long enough.
+// look makes tombstones of the devices that have been missing for long enough, and of those that are there again devices: a
+// router that is in the inventory and cannot be reached keeps its history.
 func (a *Archiver) look(ctx context.Context, now time.Time) error {
 	here, known := a.roster.ids()
 	if !known {
@@ -87,6 +88,12 @@ func (a *Archiver) look(ctx context.Context, now time.Time) error {
 	all, err := a.o.Store.Devices(ctx, archive.DeviceQuery{})
 	if err != nil {
 		return err
+	}
+	if back := returned(all, here); len(back) > 0 {
+		if err := a.o.Store.Return(ctx, back); err != nil {
+			return err
+		}
+		a.o.Log.Info("devices are in the inventory again: their history stays", "devices", len(back), "first", back[0])
 	}
 	gone := a.gone(all, here, now)
 	if len(gone) == 0 {
@@ -100,6 +107,16 @@ func (a *Archiver) look(ctx context.Context, now time.Time) error {
 	}
 	a.o.Log.Info("devices left the inventory: their history stays for its time", "devices", len(gone), "first", gone[0])
 	return nil
+}
+
+// returned names the devices of the inventory that count as removed.
+func returned(all []archive.Device, here map[string]bool) (back []string) {
+	for i := range all {
+		if d := &all[i]; here[d.ID] && !d.Removed.IsZero() {
+			back = append(back, d.ID)
+		}
+	}
+	return back
 }
 
 // ids are the devices of the inventory. An inventory without any is not known: the registry may have been lost, and nobody

@@ -111,6 +111,12 @@ func testRemoved(h *harness) {
 	h.want("devices", len(all), 2)
 	h.want("redelivered", h.put(late), []archive.Status{archive.Expired})
 	h.put(Snapshot("gone", after(5000), body("again")))
+	h.must(h.Remove(h.ctx, []string{"back"}, after(6000)))
+	before := h.device("back").Revision
+	h.must(h.Return(h.ctx, []string{"back", "stays", "unknown"}))
+	h.want("returned", h.device("back").Removed.IsZero(), true)
+	h.want("its revision moved", h.device("back").Revision > before, true)
+	h.want("kept for good", h.retain(p, after(6000).Add(2*day)), archive.Retained{})
 	h.want("came back", fmt.Sprint(h.device("gone").Removed.IsZero(), h.versions("gone")[0].Number), "true 112")
 }
 
