@@ -195,6 +195,8 @@ func cut(s string, n int) string {
 type Reader interface {
 	// Devices lists devices by site, name and id, or by Revision where that is asked for.
 	Devices(ctx context.Context, q DeviceQuery) ([]Device, error)
+	// Stand says how far the archive is.
+	Stand(ctx context.Context) (Stand, error)
 	// Versions lists the versions of a device, newest first: those with a number below before (0: all), limit at most (0: all).
 	Versions(ctx context.Context, device string, before, limit int) ([]Version, error)
 	// Version finds one version.

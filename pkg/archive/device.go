@@ -42,3 +42,10 @@ func boolInt(b bool) int64 {
 	}
 	return 0
 }
+
+// Stand implements Reader.
+func (r *SQLiteReader) Stand(ctx context.Context) (Stand, error) {
+	var revision, archived int64
+	err := r.read.QueryRowContext(ctx, "SELECT n, coalesce((SELECT archived_at FROM snapshots ORDER BY id DESC LIMIT 1), 0) FROM revision").Scan(&revision, &archived)
+	return Stand{uint64(revision), at(archived)}, fail("read stand of archive", err)
+}

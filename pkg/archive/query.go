@@ -18,6 +18,13 @@ type Which struct {
 	At     time.Time // the version that was in force then
 }
 
+// Stand is how far an archive is. What was stored by then has no higher Revision, and was Archived no later; what is stored
+// afterwards has a higher one and was later, unless the clock went back.
+type Stand struct {
+	Revision uint64
+	Archived time.Time // zero: nothing is stored
+}
+
 // DigestMin is the shortest beginning of a digest that names a version, in hex digits.
 const DigestMin = 4
 

@@ -230,7 +230,7 @@ func (u *update) stream(ctx context.Context, w *bufio.Writer) error {
 		}
 		message := c.message
 		if i == len(u.commits)-1 {
-			message += fmt.Sprintf("%s: %d\n%s: %d\n", revisionTrailer, u.revision, untilTrailer, u.until.UnixNano())
+			message += fmt.Sprintf("%s: %d\n%s: %d\n", revisionTrailer, u.stand.Revision, untilTrailer, u.until.UnixNano())
 		}
 		if err := u.commit(w, i, c, message, marks); err != nil {
 			return err

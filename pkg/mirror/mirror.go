@@ -19,6 +19,7 @@ import (
 
 // Source is what the mirror is written from.
 type Source interface {
+	Stand(ctx context.Context) (archive.Stand, error)
 	Devices(ctx context.Context, q archive.DeviceQuery) ([]archive.Device, error)
 	History(ctx context.Context, device string, fn func(archive.Version, []byte) error) error
 }
@@ -73,16 +74,23 @@ func (m *Mirror) write(ctx context.Context, dir string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	stand, err := m.src.Stand(ctx) // before the devices: what is stored from here on is for the next update
+	if err != nil {
+		return Report{}, err
+	}
 	devices, err := m.src.Devices(ctx, archive.DeviceQuery{})
 	if err != nil {
 		return Report{}, err
 	}
-	u := &update{src: m.src, tip: tip, wanted: paths(devices), orphans: map[string]string{}, revision: tip.revision, until: tip.until}
+	done := max(tip.revision, m.done)
+	if stand.Revision < done {
+		done = 0 // another archive, or an older copy of it, whose revisions say nothing of this repository
+	}
+	u := &update{src: m.src, tip: tip, stand: stand, wanted: paths(devices), orphans: map[string]string{}, until: tip.until}
 	u.findOrphans()
 	for _, d := range devices {
-		u.revision = max(u.revision, d.Revision)
 		path, stays := u.wanted[d.ID]
-		if _, there := tip.files[path]; !stays || there && d.Revision <= max(tip.revision, m.done) {
+		if _, there := tip.files[path]; !stays || there && d.Revision <= done {
 			continue
 		}
 		if err := u.plan(ctx, d, path); err != nil {
@@ -99,7 +107,7 @@ func (m *Mirror) write(ctx context.Context, dir string) (Report, error) {
 			return Report{}, err
 		}
 	}
-	m.done = u.revision
+	m.done = stand.Revision
 	return Report{Commits: len(u.commits), Devices: len(u.wanted)}, nil
 }
 
@@ -155,12 +163,11 @@ func failed(err error) error {
 type update struct {
 	src     Source
 	tip     tip
+	stand   archive.Stand
 	wanted  map[string]string // path by device id
 	orphans map[string]string // path by blob, of files that no device has now
 	commits []commit
-
-	revision uint64 // the highest of a device
-	until    time.Time
+	until   time.Time // when the last of the versions that have their commits was stored
 }
 
 // commit is one change of one file.
@@ -197,6 +204,10 @@ func (u *update) plan(ctx context.Context, d archive.Device, path string) error 
 		newestOld string
 	)
 	err := u.src.History(ctx, d.ID, func(v archive.Version, text []byte) error {
+		if v.Archived.After(u.stand.Archived) && !v.Archived.After(time.Now()) {
+			// Other devices were read before it was stored: with it until would say that theirs of that moment are mirrored.
+			return nil
+		}
 		id := blobID(text)
 		if !v.Archived.After(u.tip.until) {
 			mirrored, newestOld = len(all), id

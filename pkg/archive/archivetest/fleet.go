@@ -42,6 +42,9 @@ func testChanges(h *harness) {
 }
 
 func testDevices(h *harness) {
+	none, err := h.Stand(h.ctx)
+	h.must(err)
+	h.want("stand of nothing", none, archive.Stand{})
 	a, b := Snapshot("1", after(1), body("a")), Snapshot("2", after(2), body("b"))
 	b.Site, b.Name = "b", "core"
 	h.put(a, b)
@@ -62,6 +65,9 @@ func testDevices(h *harness) {
 	moved.Site, moved.Name = "c", "moved"
 	h.put(moved)
 	h.want("moved on", ids(archive.DeviceQuery{After: revision}), []string{"1"})
+	stand, err := h.Stand(h.ctx)
+	h.must(err)
+	h.want("stand", stand, archive.Stand{Revision: h.device("1").Revision, Archived: h.versions("1")[0].Archived})
 	late := Snapshot("1", after(4), body("late")) // says nothing about where it is now
 	h.put(late)
 	d := h.device("1")
