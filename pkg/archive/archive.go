@@ -127,8 +127,8 @@ type Device struct {
 
 	RouterOS, Model, Serial, Identity string // of the newest version
 
-	// Revision moves up whenever the device's versions change or it is removed; no two transactions give the same. A mirror
-	// that remembers the highest it saw asks for what moved since.
+	// Revision moves up whenever the device's versions, site or name change and when it is removed or comes back; no two
+	// transactions give the same. A mirror that remembers the highest it saw asks for what moved since.
 	Revision uint64
 }
 

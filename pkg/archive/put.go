@@ -207,7 +207,7 @@ func (p *placing) write(ctx context.Context, tx *transaction, revision int64) (e
 	if p.res.Status != New {
 		return nil
 	}
-	if err := p.own.meet(ctx, tx, Sighting{Device: p.Device, Site: p.Site, Name: p.Name, Tenant: p.Tenant, At: p.CollectedAt}); err != nil {
+	if err := p.own.meet(ctx, tx, Sighting{Device: p.Device, Site: p.Site, Name: p.Name, Tenant: p.Tenant, At: p.CollectedAt}, revision); err != nil {
 		return err
 	}
 	text, err := p.text.write(ctx, tx, p.own.id, 0)

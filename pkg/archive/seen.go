@@ -26,6 +26,10 @@ func (s *SQLite) Seen(ctx context.Context, seen []Sighting) (bad []Sighting, err
 		good = append(good, sighting{g, sum})
 	}
 	return bad, s.write(ctx, "archive sightings", func(tx *transaction) error {
+		revision, err := nextRevision(ctx, tx)
+		if err != nil {
+			return err
+		}
 		for _, g := range good {
 			o, err := findOwner(ctx, tx, g.Device)
 			if err != nil {
@@ -34,7 +38,7 @@ func (s *SQLite) Seen(ctx context.Context, seen []Sighting) (bad []Sighting, err
 			if o.id != 0 && nanos(g.At) <= o.floor {
 				continue
 			}
-			if err := o.meet(ctx, tx, g.Sighting); err != nil {
+			if err := o.meet(ctx, tx, g.Sighting, revision); err != nil {
 				return err
 			}
 			if err := lengthen(ctx, tx, o.id, g.sum, nanos(g.At)); err != nil {
@@ -71,7 +75,8 @@ func keepPending(ctx context.Context, tx *transaction, device int64, source []by
 }
 
 // meet makes the row of a device, or brings it up to date: the newest proof says where it is and what it is called.
-func (o *owner) meet(ctx context.Context, tx *transaction, g Sighting) (err error) {
+// One that has another place or name by it, or is there again, gets the revision.
+func (o *owner) meet(ctx context.Context, tx *transaction, g Sighting, revision int64) (err error) {
 	when := nanos(g.At)
 	if o.id == 0 {
 		o.id, err = insert(ctx, tx, "INSERT INTO devices (device, site, name, tenant, first_at, proven_at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -85,7 +90,9 @@ func (o *owner) meet(ctx context.Context, tx *transaction, g Sighting) (err erro
 		return nil
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE devices SET site = ?, name = ?, tenant = ?, proven_at = ?,
-		removed_at = CASE WHEN removed_at < ? THEN 0 ELSE removed_at END WHERE id = ?`, g.Site, g.Name, g.Tenant, when, when, o.id)
+		removed_at = CASE WHEN removed_at < ? THEN 0 ELSE removed_at END,
+		revision = CASE WHEN site != ? OR name != ? OR removed_at BETWEEN 1 AND ? - 1 THEN ? ELSE revision END WHERE id = ?`,
+		g.Site, g.Name, g.Tenant, when, when, g.Site, g.Name, when, revision, o.id)
 	return err
 }
 

@@ -65,3 +65,47 @@ func TestBusyArchive(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesPassedOn: names that move between devices by sightings alone, without any change of a text.
+func TestNamesPassedOn(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	routers := map[string]*archivetest.Router{}
+	var snaps []archive.Snapshot
+	for _, id := range []string{"a", "b", "c"} {
+		routers[id] = archivetest.NewRouter(id, "x", 2000)
+		snaps = append(snaps, routers[id].Snapshot(at(0)))
+	}
+	h.put(snaps...)
+	h.update(3)
+	m := New(h.store, h.dir)
+	follow := func() {
+		t.Helper()
+		if _, err := m.Update(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.equals()
+	}
+	follow()
+	call := func(minute int, names map[string]string) {
+		t.Helper()
+		var seen []archive.Sighting
+		for i, id := range []string{"a", "b", "c"} {
+			if names[id] != "" {
+				seen = append(seen, archive.Sighting{Device: snaps[i].Device, Site: snaps[i].Site, Name: names[id], Tenant: "default", Digest: snaps[i].Digest, At: at(minute)})
+			}
+		}
+		if bad, err := h.store.Seen(h.ctx, seen); err != nil || len(bad) > 0 {
+			t.Fatal(bad, err)
+		}
+		follow()
+	}
+	call(1, map[string]string{"a": "one", "b": "two", "c": "three"})
+	call(2, map[string]string{"a": "two", "b": "one"})                // swapped
+	call(3, map[string]string{"a": "three", "b": "two", "c": "four"}) // each the next one's
+	if err := h.store.Remove(h.ctx, []string{snaps[0].Device}, at(4)); err != nil {
+		t.Fatal(err)
+	}
+	follow()
+	call(5, map[string]string{"a": "three"}) // and it is there again
+}
