@@ -201,21 +201,9 @@ func (e *env) runExportAll(ctx context.Context, o exportOptions) error {
 	if err := os.MkdirAll(o.out, 0o700); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	names, views, failed := archive.FileNames(devices), []exportView{}, []error(nil)
-	for _, d := range devices {
-		v, raw, err := r.Raw(ctx, d.ID, archive.Which{})
-		if err == nil {
-			var view exportView
-			if view, err = writeExport(filepath.Join(o.out, exportName(names[d.ID], v.FirstSeen)), v, raw, o.force); err == nil {
-				views = append(views, view)
-			}
-		}
-		if ctx.Err() != nil {
-			return historyError(err)
-		}
-		if err != nil {
-			failed = append(failed, fmt.Errorf("device %s: %w", d.ID, err))
-		}
+	views, failed, err := writeExports(ctx, r, devices, o)
+	if err != nil {
+		return err
 	}
 	err = e.printExports(views, o.out)
 	if len(failed) > 0 {
@@ -227,6 +215,28 @@ func (e *env) runExportAll(ctx context.Context, o exportOptions) error {
 		err = errors.Join(err, &exitError{exitFailure, errors.Join(failed...)})
 	}
 	return err
+}
+
+// writeExports writes the newest text of each device; err says that it was interrupted.
+func writeExports(ctx context.Context, r archive.Reader, devices []archive.Device, o exportOptions) (views []exportView, failed []error, err error) {
+	names := archive.FileNames(devices)
+	views = []exportView{}
+	for i, d := range devices {
+		if ctx.Err() != nil {
+			return views, failed, fmt.Errorf("export: interrupted after %d of %s: %w", i, plural(len(devices), "device"), context.Cause(ctx))
+		}
+		v, raw, err := r.Raw(ctx, d.ID, archive.Which{})
+		if err == nil {
+			var view exportView
+			if view, err = writeExport(filepath.Join(o.out, exportName(names[d.ID], v.FirstSeen)), v, raw, o.force); err == nil {
+				views = append(views, view)
+			}
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("device %s: %w", d.ID, err))
+		}
+	}
+	return views, failed, nil
 }
 
 func (e *env) printExports(views []exportView, dir string) error {

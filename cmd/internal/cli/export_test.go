@@ -118,3 +118,34 @@ func TestWithoutRaw(t *testing.T) {
 	}
 	p.run(exitOK, "show", "plain")
 }
+
+// interrupting is an archive whose reader is interrupted with the first text in hand.
+type interrupting struct {
+	archive.Reader
+	interrupt func()
+}
+
+func (r interrupting) Raw(ctx context.Context, device string, which archive.Which) (archive.Version, []byte, error) {
+	v, raw, err := r.Reader.Raw(ctx, device, which)
+	r.interrupt()
+	return v, raw, err
+}
+
+// TestExportInterrupted: some of the files are no success, even if none was cut.
+func TestExportInterrupted(t *testing.T) {
+	t.Parallel()
+	p := newPast(t)
+	p.write(func(ctx context.Context, s archive.Store) error {
+		devices, err := s.Devices(ctx, archive.DeviceQuery{})
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		views, failed, err := writeExports(ctx, interrupting{s, cancel}, devices, exportOptions{out: t.TempDir()})
+		if exitCode(err) != exitFailure || len(views) != 1 || len(failed) != 0 || !strings.Contains(err.Error(), "after 1 of") {
+			t.Errorf("%d files, %v, %v", len(views), failed, err)
+		}
+		return nil
+	})
+}
