@@ -53,14 +53,27 @@ func (p *pool) within(ctx context.Context, fn func(tx *transaction) error) error
 // prepare prepares what transactions met, now that they have let their connection go. A statement that cannot be prepared is
 // none the worse: it is parsed each time.
 func (p *pool) prepare(ctx context.Context) {
+	var met []string
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for query, stmt := range p.stmts {
-		if stmt != nil {
+		if stmt == nil {
+			met = append(met, query)
+		}
+	}
+	p.mu.Unlock()
+	for _, query := range met {
+		// Without the mutex: this waits for a connection, and the transactions that have them all may wait for the mutex.
+		stmt, err := p.PrepareContext(ctx, query)
+		if err != nil {
 			continue
 		}
-		if stmt, err := p.PrepareContext(ctx, query); err == nil {
-			p.stmts[query] = stmt
+		p.mu.Lock()
+		if p.stmts[query] == nil {
+			p.stmts[query], stmt = stmt, nil
+		}
+		p.mu.Unlock()
+		if stmt != nil {
+			_ = stmt.Close() // another transaction was first
 		}
 	}
 }
