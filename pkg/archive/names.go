@@ -1,6 +1,9 @@
 package archive
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 const (
 	fileNameMax = 60 // bytes of a device's name in that of a file
@@ -15,7 +18,7 @@ func FileNames(devices []Device) map[string]string {
 		if name := safe(d.Name); name != "" {
 			return name
 		}
-		return safe(d.ID)
+		return cmp.Or(safe(d.ID), "_") // an id of dots alone
 	}
 	shared := map[string]int{}
 	for i := range devices {

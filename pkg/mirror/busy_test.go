@@ -2,8 +2,13 @@ package mirror
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/confhaul/confhaul/pkg/archive"
 	"github.com/confhaul/confhaul/pkg/archive/archivetest"
@@ -108,4 +113,71 @@ func TestNamesPassedOn(t *testing.T) {
 	}
 	follow()
 	call(5, map[string]string{"a": "three"}) // and it is there again
+}
+
+// TestLeftovers: what a killed git left keeps no later one from its work, and does not stay.
+func TestLeftovers(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	r := archivetest.NewRouter("a", "x", 2000)
+	h.put(r.Snapshot(at(0)))
+	h.update(1)
+	left := []string{"refs/heads/main.lock", "objects/pack/tmp_pack_AbCdEf", "objects/pack/tmp_idx_AbCdEf", "fast_import_crash_4711"}
+	for _, name := range left {
+		path, then := filepath.Join(h.dir, name), time.Now().Add(-2*importTimeout)
+		if err := errors.Join(os.WriteFile(path, []byte("half"), 0o600), os.Chtimes(path, then, then)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Change()
+	h.put(r.Snapshot(at(1)))
+	if err := os.WriteFile(filepath.Join(h.dir, "objects/pack/tmp_pack_young"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.update(1)
+	if _, err := os.Stat(filepath.Join(h.dir, "objects/pack/tmp_pack_young")); err != nil {
+		t.Error(err)
+	}
+	for _, name := range left {
+		if _, err := os.Stat(filepath.Join(h.dir, name)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// forgetful is an archive that loses the texts between the plan and the import.
+type forgetful struct {
+	archive.Store
+	reads int
+}
+
+func (f *forgetful) History(ctx context.Context, device string, fn func(archive.Version, []byte) error) error {
+	if f.reads++; f.reads > 1 {
+		return fmt.Errorf("device %s: %w", device, archive.ErrDamaged)
+	}
+	return f.Store.History(ctx, device, fn)
+}
+
+// TestCauseOfFailure: git's complaint about a stream that ends early is not what went wrong.
+func TestCauseOfFailure(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.put(archivetest.NewRouter("a", "x", 2000).Snapshot(at(0)))
+	_, err := New(&forgetful{Store: h.store}, h.dir).Update(h.ctx)
+	if !errors.Is(err, archive.ErrDamaged) {
+		t.Error(err)
+	}
+}
+
+// TestPlaces: a directory that is written with a slash, and a device whose name and id have no letter.
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s := archivetest.Snapshot("...", at(0), []byte("/ip address\nadd address=10.0.0.1/24\n"))
+	s.Name = ".."
+	h.put(s)
+	if _, err := New(h.store, h.dir+"/").Update(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	h.equals()
 }

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/archive"
@@ -67,10 +69,34 @@ func open(ctx context.Context, dir string) (repository, error) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "HEAD")); err == nil {
 		if out, err := r.git(ctx, "config", "--get", ours); err == nil && strings.TrimSpace(string(out)) == "true" {
-			return r, nil
+			return r, r.clean(time.Now())
 		}
 	}
 	return r, fault.New(fault.Rejected, "write git mirror", "%s is there and is no mirror of confhaul: name a directory that is empty or missing", dir)
+}
+
+// clean removes what a git that was killed has left: a lock on the branch, with which no later one would write it, and half
+// packs, each as large as an import. What is younger may belong to a git that somebody runs here by hand.
+func (r repository) clean(now time.Time) error {
+	for pattern, age := range map[string]time.Duration{
+		"refs/heads/*.lock": gitTimeout, "objects/pack/tmp_*": importTimeout, "objects/pack/.tmp-*": importTimeout, "fast_import_crash_*": importTimeout,
+	} {
+		left, err := fs.Glob(os.DirFS(r.dir), pattern)
+		if err != nil {
+			return failed(err)
+		}
+		for _, name := range left {
+			path := filepath.Join(r.dir, name)
+			info, err := os.Lstat(path)
+			if err == nil && now.Sub(info.ModTime()) > age {
+				err = os.Remove(path)
+			}
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return failed(err)
+			}
+		}
+	}
+	return nil
 }
 
 // command prepares git without anybody's settings.
@@ -189,8 +215,9 @@ func (r repository) write(ctx context.Context, u *update) error {
 	if err == nil {
 		err = w.Flush()
 	}
-	_ = in.Close() // without "done" git keeps nothing
-	if werr := cmd.Wait(); werr != nil && (err == nil || stderr.Len() > 0) {
+	_ = in.Close()                                                          // without "done" git keeps nothing
+	own := err != nil && !errors.Is(err, syscall.EPIPE) && ctx.Err() == nil // and git complains that its input ends early
+	if werr := cmd.Wait(); werr != nil && !own && (err == nil || stderr.Len() > 0) {
 		return complaint(ctx, "fast-import", werr, stderr.String())
 	}
 	return err

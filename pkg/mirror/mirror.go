@@ -33,7 +33,7 @@ type Mirror struct {
 }
 
 // New is the mirror of src in dir, a bare repository, made where it is missing, 0700.
-func New(src Source, dir string) *Mirror { return &Mirror{src: src, dir: dir} }
+func New(src Source, dir string) *Mirror { return &Mirror{src: src, dir: filepath.Clean(dir)} }
 
 // Report is what was written.
 type Report struct {
