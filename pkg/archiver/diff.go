@@ -39,10 +39,10 @@ func (a *Archiver) publishDiffs(ctx context.Context, arrivals []backup.Arrival, 
 		if missed++; first == nil {
 			first = err
 		}
-		if a.deaf {
+		if _, deaf := errors.AsType[unheard](err); deaf {
+			a.deaf = true
 			cancel() // not a timeout for each of the rest
 		}
-		a.deaf = true
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // the batch comes again
@@ -52,6 +52,11 @@ func (a *Archiver) publishDiffs(ctx context.Context, arrivals []backup.Arrival, 
 	}
 	return nil
 }
+
+// unheard is what kept NATS from taking a change, as against what the archive has against one.
+type unheard struct{ error }
+
+func (u unheard) Unwrap() error { return u.error }
 
 func (a *Archiver) publishDiff(ctx context.Context, s *backup.Snapshot, known bool) error {
 	d, found, err := a.diff(ctx, s)
@@ -71,7 +76,7 @@ func (a *Archiver) publishDiff(ctx context.Context, s *backup.Snapshot, known bo
 			return nil
 		}
 		if a.deaf || !pause(ctx, RetryDelay) {
-			return err
+			return unheard{err}
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/confhaul/confhaul/pkg/archive"
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/routeros"
 	"github.com/confhaul/confhaul/pkg/stream"
@@ -127,5 +128,37 @@ func TestLargeDiff(t *testing.T) {
 	}
 	if d.Text != "" {
 		t.Errorf("a text of %d bytes", len(d.Text))
+	}
+}
+
+// unreadable is a store in which the texts of some devices are damaged.
+type unreadable struct {
+	*archive.SQLite
+	damaged map[string]bool
+}
+
+func (u unreadable) Normal(ctx context.Context, device string, which archive.Which) (archive.Version, []byte, error) {
+	if u.damaged[device] {
+		return archive.Version{}, nil, fmt.Errorf("device %s: %w", device, archive.ErrDamaged)
+	}
+	return u.SQLite.Normal(ctx, device, which)
+}
+
+// TestDiffBesideDamage: what is damaged keeps no change of another device from being told.
+func TestDiffBesideDamage(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for minute, text := range []string{before, after} {
+		for _, id := range []string{"r1", "r2", "r3"} {
+			h.publish(snap(id, text, minute))
+		}
+	}
+	h.run(unreadable{h.store, map[string]bool{"r1": true, "r2": true}})
+	h.awaitTaken()
+	if all := h.diffs(); len(all) != 1 || all[0].DeviceID != "r3" {
+		t.Errorf("%+v", all)
+	}
+	if !strings.Contains(h.log.String(), "changes=2") {
+		t.Error("what could not be told is not in the log")
 	}
 }
