@@ -249,3 +249,20 @@ func TestGivesBack(t *testing.T) {
 	}
 	must(t, s.Close())
 }
+
+// TestGivesNothingBack: a file that sqlite3 has written anew can give no page back, and keeps nobody waiting for it.
+func TestGivesNothingBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	put(t, s, archivetest.NewRouter("gone", "a", 500_000), 1)
+	must(t, s.Remove(t.Context(), []string{"gone"}, after(1)))
+	must(t, s.Close())
+	edit(t, dir, "PRAGMA journal_mode=DELETE", "PRAGMA auto_vacuum=NONE", "VACUUM")
+	s = open(t, dir)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := s.Retain(ctx, archive.Policy{Removed: time.Hour}, after(100))
+	must(t, err)
+	must(t, s.Close())
+}

@@ -163,16 +163,18 @@ func drop(ctx context.Context, tx *transaction, d doomed) error {
 	return sweep(ctx, tx, d.device)
 }
 
-// vacuum gives free pages back to the disk, where they are many: few are soon used again.
+// vacuum gives free pages back to the disk, where they are many: few are soon used again. A file that a tool has written anew,
+// without auto_vacuum, gives none back.
 func (s *SQLite) vacuum(ctx context.Context) error {
-	for {
+	for last := math.MaxInt; ; {
 		var free, pages int
 		s.mu.Lock()
 		err := s.db.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&free)
 		if err == nil {
 			err = s.db.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages)
 		}
-		enough := free*100 <= pages*vacuumFrom
+		enough := free*100 <= pages*vacuumFrom || free >= last
+		last = free
 		if err == nil && !enough {
 			err = each(ctx, s.db, func(*sql.Rows) error { return nil }, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumStep))
 		}
