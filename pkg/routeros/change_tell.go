@@ -114,7 +114,7 @@ func paramsOf(path string, old, new *statement) []Param {
 			p.Name, is = now.name, now.value
 		}
 		script := isScript(p.Name)
-		p.Hidden = script || isSensitive([]byte(path), []byte(p.Name))
+		p.Hidden = script || isHidden([]byte(path), []byte(p.Name))
 		p.lines = script || !p.Hidden && (severalLines(was) || severalLines(is))
 		switch {
 		case p.lines:

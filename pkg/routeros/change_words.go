@@ -24,6 +24,7 @@ var naming = []string{
 // label names an item: for Change.Item, and with what it is for a summary. Both are empty for the settings of the menu itself.
 func (m *menu) label(s *statement, at int) (item, label string) {
 	_, rules := m.order()
+	nameless := isHidden([]byte(m.path), []byte("name"))
 	switch {
 	case s.broken || s.verb != "add" && s.verb != "set":
 		item = cut(string(redact(m.path, m.commands[at], nil)), 0, shownBytes)
@@ -31,8 +32,11 @@ func (m *menu) label(s *statement, at int) (item, label string) {
 	case s.verb == "set" && len(s.target) == 0:
 		return "", ""
 	case s.verb == "set":
-		if item = s.get("name"); item == "" {
-			item = targetName(s.target)
+		if !nameless {
+			item = s.get("name")
+		}
+		if item == "" {
+			item = targetName(m.path, s.target)
 		}
 	case rules:
 		if item = s.name(); item == "" {
@@ -40,7 +44,10 @@ func (m *menu) label(s *statement, at int) (item, label string) {
 			return item, "rule " + item + s.gist()
 		}
 	default:
-		if item = s.name(); item == "" {
+		if !nameless {
+			item = s.name()
+		}
+		if item == "" {
 			item = s.thing()
 		}
 	}
@@ -91,7 +98,7 @@ func (s *statement) gist() string {
 }
 
 // targetName is what a target points at: ether1 of [ find default-name=ether1 ].
-func targetName(target []byte) string {
+func targetName(path string, target []byte) string {
 	if target[0] != '[' {
 		return decode(target)
 	}
@@ -103,7 +110,7 @@ func targetName(target []byte) string {
 		}
 		name, value, ok := parameter(word)
 		switch {
-		case !ok || isSensitive(nil, name):
+		case !ok || isHidden([]byte(path), name):
 		case string(value) == "yes": // default=yes
 			names += " " + string(name)
 		default:

@@ -8,6 +8,16 @@ const (
 	valueChanged = "(changed)"
 )
 
+// passwords are parameters that RouterOS shows to everybody who may read, and that let somebody in all the same. They count for
+// no verdict on an export, but no difference shows them.
+var passwords = map[string]string{"name": "/snmp community", "trap-community": "/snmp", "value": "/container envs"}
+
+// isHidden says whether no difference shows the value of a parameter of menu.
+func isHidden(menu, name []byte) bool {
+	path, ok := passwords[string(name)]
+	return ok && under(menu, path) || isSensitive(menu, name)
+}
+
 // UnifiedRedacted is Unified for two normal forms, fit to be published or mailed: the values of sensitive parameters and
 // scripts, and quoted text in lines that are no command of a menu, are (changed) where Changes says so, and (hidden) elsewhere.
 func UnifiedRedacted(old, new []byte, oldName, newName string, context int) string {
@@ -81,7 +91,7 @@ func redact(path string, command []byte, changed []Param) []byte {
 		name, value, ok := parameter(word)
 		full := prefixed(&prefix, string(name))
 		switch {
-		case ok && len(value) > 0 && (isScript(full) || isSensitive([]byte(path), name)):
+		case ok && len(value) > 0 && (isScript(full) || isHidden([]byte(path), name)):
 			at += len(name) + 1
 		case (!closed(word) || len(verb) == 0) && bytes.IndexByte(word, '"') >= 0:
 			at += bytes.IndexByte(word, '"')

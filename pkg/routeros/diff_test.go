@@ -178,3 +178,22 @@ func TestRedactedContext(t *testing.T) {
 		}
 	}
 }
+
+// TestPasswordsWithoutSwitch: what RouterOS calls no secret and lets somebody in is in no difference either.
+func TestPasswordsWithoutSwitch(t *testing.T) {
+	t.Parallel()
+	text := func(secret string) []byte {
+		return []byte("/container envs\nadd key=DB_PASSWORD name=env value=" + secret + "\n/snmp\nset enabled=yes trap-community=" + secret +
+			"\n/snmp community\nset [ find default=yes ] name=d" + secret + "\nset [ find name=" + secret + " ] addresses=::/0\nadd addresses=::/0 name=" + secret + "\n")
+	}
+	old, new := text("hushold"), text("hushnew")
+	told := UnifiedRedacted(old, new, "a", "b", 3)
+	for _, pair := range [][2][]byte{{old, new}, {nil, new}, {old, nil}, {[]byte("/snmp community\n"), new}} {
+		for _, c := range Changes(pair[0], pair[1]) {
+			told += fmt.Sprintf("%+v\n", c)
+		}
+	}
+	if strings.Contains(told, "hush") {
+		t.Error(told)
+	}
+}
