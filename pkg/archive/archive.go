@@ -242,7 +242,8 @@ type Store interface {
 	// left as they are.
 	Return(ctx context.Context, devices []string) error
 	// Renormalize gives all that is stored under an older normalization version its form under n, from the raw text: what
-	// was a change only in the form is none any more. One transaction per device; what has no readable raw text stays.
+	// was a change only in the form is none any more. One transaction per device; what has no readable raw
+	// text, or one of which no form can be made, stays.
 	Renormalize(ctx context.Context, n Normalizer) (Renormalized, error)
 	// Retain removes what the policy no longer keeps, in small transactions, until all is done or ctx ends.
 	Retain(ctx context.Context, p Policy, now time.Time) (Retained, error)

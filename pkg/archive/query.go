@@ -69,7 +69,7 @@ type Normalizer struct {
 type Renormalized struct {
 	Snapshots int      // that have the new form
 	Merged    int      // versions that were none
-	Left      int      // snapshots that keep the old form: they have no raw text, or it is damaged
+	Left      int      // snapshots that keep the old form: they have no raw text, or it is damaged or has no form
 	Damaged   []string // devices with damaged raw texts
 }
 

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"github.com/confhaul/confhaul/pkg/fault"
 )
@@ -71,12 +70,16 @@ func renormalize(ctx context.Context, tx *transaction, n Normalizer, device int6
 			return out, err
 		}
 		damaged = damaged || err != nil
-		if err != nil || raw == nil {
+		var form []byte
+		if err == nil && raw != nil {
+			form = n.Func(nil, raw)
+		}
+		if len(form) == 0 || len(form) > TextMax { // of a raw text that is none, too: it must not keep all others out
 			out.Left++
 			last = r.text
 			continue
 		}
-		if last, err = addText(ctx, tx, device, last, n.Func(nil, raw)); err != nil {
+		if last, err = addText(ctx, tx, device, last, form); err != nil {
 			return out, err
 		}
 		if _, err := tx.ExecContext(ctx, "UPDATE snapshots SET text = ?, normalization = ? WHERE id = ?", last, n.Version, r.id); err != nil {
@@ -84,8 +87,10 @@ func renormalize(ctx context.Context, tx *transaction, n Normalizer, device int6
 		}
 		out.Snapshots++
 	}
-	if err := settle(ctx, tx, device); err != nil {
-		return out, err
+	if out.Snapshots > 0 {
+		if err := settle(ctx, tx, device); err != nil {
+			return out, err
+		}
 	}
 	now, err := numberOf(ctx, tx, device)
 	out.Merged = max(before-now, 0)
@@ -109,9 +114,6 @@ func rawOf(ctx context.Context, q querier, id int64) ([]byte, error) {
 
 // addText stores a normal form, where the device has it not.
 func addText(ctx context.Context, tx *transaction, device, from int64, content []byte) (int64, error) {
-	if len(content) == 0 || len(content) > TextMax {
-		return 0, fmt.Errorf("the normalizer made %d bytes", len(content))
-	}
 	p := part{content: bytes.Clone(content), sum: sha256.Sum256(content)}
 	if err := p.look(ctx, tx, device, from); err != nil {
 		return 0, err

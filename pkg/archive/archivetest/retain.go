@@ -143,11 +143,13 @@ func testRenormalize(h *harness) {
 	}
 	noRaw := Snapshot("without", after(0), []byte("noise\n"))
 	noRaw.Raw = nil
-	h.put(append(before, noRaw)...)
+	noForm := Snapshot("formless", after(0), []byte("noise\n"))
+	noForm.Raw = []byte("# no export\n")
+	h.put(append(before, noRaw, noForm)...)
 	h.want("before", len(h.versions("d")), 80)
 	out, err := h.Renormalize(h.ctx, two)
 	h.must(err)
-	h.want("renormalized", fmt.Sprint(out.Snapshots, out.Merged, out.Left), "80 40 1")
+	h.want("renormalized", fmt.Sprint(out.Snapshots, out.Merged, out.Left), "80 40 2")
 	v := h.versions("d")
 	h.want("after", fmt.Sprint(len(v), v[0].Number, v[0].Normalization), "40 40 2")
 	for _, x := range v {
@@ -171,9 +173,11 @@ func testRenormalize(h *harness) {
 	_, err = h.Renormalize(h.ctx, two)
 	h.must(err)
 	h.want("no change", len(h.versions("d")), 40)
+	still := h.device("formless").Revision
 	again, err := h.Renormalize(h.ctx, two)
 	h.must(err)
-	h.want("again", fmt.Sprint(again.Snapshots, again.Left), "0 1")
+	h.want("again", fmt.Sprint(again.Snapshots, again.Left), "0 2")
+	h.want("nothing moved", h.device("formless").Revision, still)
 	h.want("search", h.count("d"), 1)
 }
 
