@@ -27,6 +27,9 @@ const (
 	importTimeout = time.Hour
 	// pushTimeout bounds one push.
 	pushTimeout = 10 * time.Minute
+	// lockTimeout bounds the wait for another process that writes the same repository. Most writes take seconds; where one
+	// takes longer, as a first import, the next try waits again, and somebody hears of it.
+	lockTimeout = 10 * time.Minute
 	// dirMode keeps the secrets of the routers to the user who writes them.
 	dirMode = 0o700
 	// stderrMax is how much of git's complaint is told, in bytes.

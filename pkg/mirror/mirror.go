@@ -149,6 +149,8 @@ func lock(ctx context.Context, dir string) (release func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(dir), dirMode); err != nil {
 		return nil, failed(err)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, fmt.Errorf("it still wrote the mirror after %s", lockTimeout))
+	defer cancel()
 	if release, err = filelock.Wait(ctx, dir+".lock", func(string) {}); err != nil {
 		return nil, failed(err)
 	}
