@@ -38,10 +38,12 @@ type Store interface {
 	Normal(ctx context.Context, device string, which archive.Which) (archive.Version, []byte, error)
 }
 
-// Publisher is where changes are told. LastDiff says when the export with a device's last change that stands there began.
+// Publisher is where changes are told. LastDiff says when the export with a device's last change that stands there began,
+// LastArrival reads its last snapshot.
 type Publisher interface {
 	PublishDiff(ctx context.Context, d backup.Diff) error
 	LastDiff(ctx context.Context, site, device string) (time.Time, error)
+	LastArrival(ctx context.Context, site, device string) (a backup.Arrival, found bool, err error)
 }
 
 // Registry is where the devices of the inventory stand.

@@ -120,7 +120,15 @@ func (a *Archiver) takeEvents(ctx context.Context, arrivals []backup.Arrival) er
 	for _, b := range bad {
 		a.tellEvent("device "+b.Device, errors.New("its device, site, time or digest is none"))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	for _, g := range seen {
+		if err := a.fill(ctx, g); err != nil && ctx.Err() == nil {
+			a.o.Log.Warn("device was seen and has no text in the archive", "device", g.Device, "site", g.Site, "err", err)
+		}
+	}
+	return nil
 }
 
 func (a *Archiver) tellEvent(of string, err error) {

@@ -287,6 +287,21 @@ func (s *Stream) snapshot(ctx context.Context, a *backup.Arrival) error {
 	return nil
 }
 
+// LastArrival reads the newest snapshot of a device that is still on the stream, with its texts.
+func (s *Stream) LastArrival(ctx context.Context, site, id string) (a backup.Arrival, found bool, err error) {
+	snap, seq, found, err := s.Last(ctx, site, id)
+	if err != nil || !found {
+		return a, false, err
+	}
+	a = backup.Arrival{Site: site, Device: id, Seq: seq, Snapshot: &snap}
+	if len(snap.RawZstd) > 0 {
+		if a.Raw, err = OpenRaw(snap); err != nil {
+			return a, false, fault.New(fault.Infrastructure, "read last snapshot", "message %d: its raw text does not open: %w", seq, err)
+		}
+	}
+	return a, true, nil
+}
+
 // unchanged opens an event.
 func unchanged(_ context.Context, a *backup.Arrival) error {
 	tail := strings.TrimPrefix(a.Subject, eventPrefix+string(backup.EventUnchanged)+".")
