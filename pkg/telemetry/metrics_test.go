@@ -52,7 +52,14 @@ func TestWorkerMetrics(t *testing.T) {
 confhaul_worker_backups_total{kind="",result="changed",site="oslo"} 2
 confhaul_worker_backups_total{kind="auth",result="blocked",site="rome"} 1
 confhaul_worker_sessions{site="oslo"} 1
+confhaul_worker_stage_seconds_bucket{stage="dial",le="0.0001"} 0
+confhaul_worker_stage_seconds_bucket{stage="dial",le="0.00025"} 0
+confhaul_worker_stage_seconds_bucket{stage="dial",le="0.0005"} 0
+confhaul_worker_stage_seconds_bucket{stage="dial",le="0.001"} 0
+confhaul_worker_stage_seconds_bucket{stage="dial",le="0.0025"} 0
+confhaul_worker_stage_seconds_bucket{stage="dial",le="0.005"} 0
 confhaul_worker_stage_seconds_bucket{stage="dial",le="0.01"} 0
+confhaul_worker_stage_seconds_bucket{stage="dial",le="0.025"} 0
 confhaul_worker_stage_seconds_bucket{stage="dial",le="0.05"} 0
 confhaul_worker_stage_seconds_bucket{stage="dial",le="0.1"} 0
 confhaul_worker_stage_seconds_bucket{stage="dial",le="0.25"} 0
