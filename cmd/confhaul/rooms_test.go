@@ -35,6 +35,7 @@ var rooms = map[string][]string{
 	"pkg/natsio/natsiotest":     append([]string{"pkg/natsio"}, nouns...),
 
 	"pkg/chaos": append([]string{"pkg/routersim"}, nouns...), "cmd/chaos": {"pkg/chaos"},
+	"pkg/bench": append([]string{"pkg/routersim"}, nouns...),
 
 	"cmd/internal/app": nil, "cmd/internal/cli": nil, "cmd/confhaul": {"cmd/internal/cli"}, // nil: everything but test helpers
 }
@@ -46,13 +47,14 @@ var owners = map[string][]string{
 	"github.com/hibiken/asynq":                 {"pkg/queue"},
 	"github.com/hibiken/asynqmon":              {"pkg/queue"},
 	"github.com/redis/go-redis/v9":             {"pkg/queue", "pkg/embedded"},
-	"golang.org/x/crypto/ssh":                  {"pkg/sshclient", "pkg/routersim", "pkg/sshclient/sshtest"},
+	"golang.org/x/crypto/ssh":                  {"pkg/sshclient", "pkg/routersim", "pkg/sshclient/sshtest", "pkg/bench"}, // bench: the bare loop
 	"golang.org/x/crypto/ssh/knownhosts":       {"pkg/sshclient"},
 	"github.com/pkg/sftp":                      {"pkg/sshclient", "pkg/routersim"},
 	"github.com/nats-io/nats.go":               {"pkg/natsio", "pkg/state", "pkg/stream", "pkg/chaos"}, // chaos: a plain consumer, as the second opinion
 	"github.com/nats-io/nats.go/jetstream":     {"pkg/natsio", "pkg/state", "pkg/stream", "pkg/chaos"},
 	"github.com/nats-io/nats-server/v2/server": {"pkg/embedded", "pkg/natsio/natsiotest"},
 	"github.com/alicebob/miniredis/v2":         {"pkg/embedded"},
+	"golang.org/x/perf/benchmath":              {"pkg/bench"},
 	"modernc.org/sqlite":                       {"pkg/archive"},
 	"modernc.org/sqlite/lib":                   {"pkg/archive"},
 }

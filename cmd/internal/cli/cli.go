@@ -56,6 +56,7 @@ type env struct {
 	outTerminal bool
 	errTerminal bool
 	getenv      func(string) string
+	childVars   []string // variables for the processes that this one starts of its own program
 
 	// Flags of every command.
 	config, redis, nats, data, output string
@@ -167,7 +168,7 @@ Start with "confhaul demo", then "confhaul try ADDRESS" against one router of yo
 	f.StringVarP(&e.output, "output", "o", "table", "output `format`: table or json")
 	root.AddCommand(
 		e.demoCmd(), e.upCmd(), e.schedulerCmd(), e.workerCmd(), e.archiverCmd(), e.dashboardCmd(),
-		e.tryCmd(), e.backupCmd(), e.statusCmd(), e.staleCmd(), e.unblockCmd(), e.hostkeyCmd(), e.siteCmd(), e.inspectCmd(), e.inventoryCmd(), e.settingsCmd(), e.simCmd(), e.versionCmd(),
+		e.tryCmd(), e.backupCmd(), e.statusCmd(), e.staleCmd(), e.unblockCmd(), e.hostkeyCmd(), e.siteCmd(), e.inspectCmd(), e.inventoryCmd(), e.settingsCmd(), e.simCmd(), e.benchCmd(), e.versionCmd(),
 		e.logCmd(), e.showCmd(), e.diffCmd(), e.changesCmd(), e.searchCmd(), e.exportCmd(), e.archiveCmd(),
 	)
 	return root

@@ -86,7 +86,7 @@ func (e *env) runDemo(ctx context.Context, o demoOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := e.writeFleet(dir, fleet, password, demoSettings); err != nil {
+	if err := e.writeFleet(dir, fleet.Devices(simCredential), password, demoSettings); err != nil {
 		return err
 	}
 	s, err := settings.Load(filepath.Join(dir, "confhaul.yaml"), func(string) string { return "" })

@@ -47,7 +47,7 @@ func runWith(t *testing.T, vars map[string]string, args ...string) outcome {
 	ctx, cancel := context.WithTimeout(t.Context(), eventTimeout)
 	defer cancel()
 	var out, errOut lockedBuffer
-	e := &env{in: strings.NewReader(""), out: &out, err: &errOut, getenv: func(name string) string {
+	e := &env{in: strings.NewReader(""), out: &out, err: &errOut, childVars: []string{beConfhaul + "=1"}, getenv: func(name string) string {
 		if v, ok := vars[name]; ok {
 			return v
 		}
@@ -152,7 +152,7 @@ func fleetFiles(t *testing.T, o routersim.Options, settings string) (*routersim.
 	}
 	t.Cleanup(func() { _ = fleet.Close() })
 	dir := t.TempDir()
-	if err := (&env{}).writeFleet(dir, fleet, o.Password, settings); err != nil {
+	if err := (&env{}).writeFleet(dir, fleet.Devices(simCredential), o.Password, settings); err != nil {
 		t.Fatal(err)
 	}
 	return fleet, filepath.Join(dir, "confhaul.yaml")

@@ -65,7 +65,7 @@ func (e *env) runSim(ctx context.Context, o simOptions) error {
 			return err
 		}
 	}
-	if err := e.writeFleet(o.out, fleet, password, simSettings); err != nil {
+	if err := e.writeFleet(o.out, fleet.Devices(simCredential), password, simSettings); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintf(e.err, "serving %s (%d with a fault); settings in %s; stop with Ctrl-C\n",
@@ -98,8 +98,8 @@ jitter: {min: 1s, max: 30s}
 redial_delay: 0s
 `
 
-// writeFleet writes the three files; the settings come last and by rename, so that whoever sees them sees all.
-func (e *env) writeFleet(dir string, fleet *routersim.Fleet, password secret.Text, extra string) error {
+// writeFleet writes the three files for a simulated fleet, whose devices all have simCredential; the settings come last and by rename, so that whoever sees them sees all.
+func (e *env) writeFleet(dir string, devices []device.Device, password secret.Text, extra string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (e *env) writeFleet(dir string, fleet *routersim.Fleet, password secret.Tex
 		Defaults map[string]string `yaml:"defaults"`
 		Devices  []entry           `yaml:"devices"`
 	}{Defaults: map[string]string{"credential": simCredential}}
-	for _, d := range fleet.Devices(simCredential) {
+	for _, d := range devices {
 		inventory.Devices = append(inventory.Devices, entry{d.ID, d.Name, d.Address, d.Port, d.Site})
 	}
 	text, err := yaml.Marshal(inventory)

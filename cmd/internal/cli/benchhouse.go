@@ -1,0 +1,199 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/confhaul/confhaul/cmd/internal/app"
+	"github.com/confhaul/confhaul/pkg/bench"
+	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/embedded"
+	"github.com/confhaul/confhaul/pkg/secret"
+	"github.com/confhaul/confhaul/pkg/settings"
+)
+
+// benchHouse is a confhaul that knows nothing yet: Redis, NATS and a scheduler, each in a process of its own, with the fleet in
+// its registry and every site paused. Workers come and go.
+type benchHouse struct {
+	*benchLab
+	dir       string
+	redis     *embedded.Redis
+	nats      *bench.Child
+	scheduler *bench.Child
+	parts     *app.Parts
+	devices   []device.Device // as registered
+}
+
+func (b *benchLab) openHouse(ctx context.Context) (h *benchHouse, err error) {
+	b.progress.step("%s: starting Redis, NATS and a scheduler", b.name)
+	h = &benchHouse{benchLab: b, dir: filepath.Join(b.dir, "house")}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.close())
+		}
+	}()
+	token := embedded.NewToken()
+	if h.redis, err = embedded.StartRedis(ctx, embedded.RedisOptions{Dir: filepath.Join(h.dir, "redis"), Token: token}); err != nil {
+		return nil, err
+	}
+	b.redisKind = string(h.redis.Kind())
+	address, err := h.startNATS(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	natsURL := secret.NewURL("nats://" + token.Reveal() + "@" + address)
+	if err := b.env.writeFleet(h.dir, b.inventory(), b.password, b.benchSettings(h.redis.URL(), natsURL)); err != nil {
+		return nil, err
+	}
+	if h.scheduler, err = b.start("scheduler", "scheduler", "--config", h.config(), "--listen", "127.0.0.1:0"); err != nil {
+		return nil, err
+	}
+	s, err := settings.Load(h.config(), func(string) string { return "" })
+	if err != nil {
+		return nil, err
+	}
+	if h.parts, err = app.Connect(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := h.register(ctx); err != nil {
+		return nil, err
+	}
+	return h, h.pause(ctx)
+}
+
+func (h *benchHouse) config() string { return filepath.Join(h.dir, "confhaul.yaml") }
+
+func (h *benchHouse) startNATS(ctx context.Context, token secret.Text) (address string, err error) {
+	if h.nats, err = h.start("nats", "bench", "part", "nats"); err != nil {
+		return "", err
+	}
+	if err := h.nats.Send(ctx, natsJob{Dir: filepath.Join(h.dir, "nats"), Token: token.Reveal()}); err != nil {
+		return "", err
+	}
+	m, err := h.hear(ctx, h.nats)
+	return m.Address, err
+}
+
+// close ends what runs, the last started first, and removes what they stored.
+func (h *benchHouse) close() error {
+	var errs []error
+	if h.parts != nil {
+		h.parts.Close()
+	}
+	for _, c := range []*bench.Child{h.scheduler, h.nats} {
+		if c != nil {
+			errs = append(errs, c.Stop())
+		}
+	}
+	if h.redis != nil {
+		errs = append(errs, h.redis.Stop())
+	}
+	return errors.Join(append(errs, os.RemoveAll(h.dir))...)
+}
+
+// register waits until the scheduler has put the fleet into the registry.
+func (h *benchHouse) register(ctx context.Context) error {
+	return until(ctx, "the scheduler to register the fleet", func(ctx context.Context) (bool, error) {
+		inventory, _, err := h.parts.Store.Inventory(ctx)
+		if err != nil || !inventory.Applied {
+			return false, err
+		}
+		h.devices, err = h.parts.Store.Devices(ctx)
+		if err == nil && len(h.devices) != len(h.targets) {
+			err = fmt.Errorf("%d devices are registered, not %d", len(h.devices), len(h.targets))
+		}
+		return err == nil, err
+	})
+}
+
+// pause keeps tasks in the queues, and waits until Redis holds every site to it.
+func (h *benchHouse) pause(ctx context.Context) error {
+	pause := &device.Pause{At: time.Now().UTC(), By: app.Operator(), Reason: "a sweep is prepared"}
+	if err := h.amend(ctx, func(s *device.Site) { s.Paused = pause }); err != nil {
+		return err
+	}
+	sites := h.o.load.SiteNames()
+	return until(ctx, "the sites to be paused", func(ctx context.Context) (bool, error) {
+		limits, err := h.parts.Queue.Limits(ctx, sites)
+		paused := func(site string) bool { l, known := limits[site]; return known && l.Sessions == 0 }
+		return err == nil && !slices.ContainsFunc(sites, func(site string) bool { return !paused(site) }), err
+	})
+}
+
+// amend changes every site.
+func (h *benchHouse) amend(ctx context.Context, change func(*device.Site)) error {
+	const atOnce = 16
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, site := range h.o.load.SiteNames() {
+		g.Go(func() error { return h.parts.AmendSite(ctx, site, change) })
+	}
+	return g.Wait()
+}
+
+// startWorker starts a worker and waits until it serves every site; it returns where it serves its metrics.
+func (h *benchHouse) startWorker(ctx context.Context, kind bench.Kind, profiled bool) (w *bench.Child, address string, err error) {
+	args := []string{"worker"}
+	if profiled {
+		args = []string{"bench", "part", "worker"}
+	}
+	w, err = h.start("worker "+string(kind), append(args, "--config", h.config(), "--listen", "127.0.0.1:0")...)
+	if err != nil {
+		return nil, "", err
+	}
+	err = until(ctx, "the worker to be ready", func(ctx context.Context) (bool, error) {
+		if address == "" {
+			log, err := w.Log()
+			if address = bench.Listening(log); err != nil || address == "" {
+				return false, err
+			}
+		}
+		if !ready(ctx, address) {
+			return false, nil
+		}
+		served, err := h.parts.Queue.ServedSites()
+		return !slices.ContainsFunc(h.o.load.SiteNames(), func(site string) bool { return !served[site] }), err
+	})
+	if err != nil {
+		return nil, "", errors.Join(err, w.Stop())
+	}
+	return w, address, nil
+}
+
+func ready(ctx context.Context, address string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+}
+
+// until asks until the answer is yes, or an error.
+func until(ctx context.Context, what string, ask func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, benchStepTimeout, fmt.Errorf("waited %s for %s", benchStepTimeout, what))
+	defer cancel()
+	tick := time.NewTicker(benchAskInterval)
+	defer tick.Stop()
+	for {
+		if yes, err := ask(ctx); err != nil || yes {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/confhaul/confhaul/cmd/internal/app"
+	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/bench"
+	"github.com/confhaul/confhaul/pkg/device"
+)
+
+// sweep has a new worker back up the whole fleet. Everything is asked for while the sites are paused, so that it finds all
+// tasks in the queues.
+func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) (s bench.Sweep, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, benchStepTimeout, fmt.Errorf("%s sweep: not done within %s", kind, benchStepTimeout))
+	defer cancel()
+	h.progress.step("%s: %s sweep: asking for backups", h.name, kind)
+	if err := h.pause(ctx); err != nil {
+		return s, err
+	}
+	w, address, err := h.startWorker(ctx, kind, profiled)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, w.Stop()) }()
+	out := newBenchOutcome(kind, h.o.load)
+	asks, started := app.NewAsks(), time.Now()
+	if err := h.parts.Ask(ctx, asks, h.devices, app.How{}, out.answer); err != nil {
+		return s, err
+	}
+	s.Ask = time.Since(started)
+	h.progress.step("%s: %s sweep", h.name, kind)
+	before, err := h.begin(ctx, w, address)
+	if err != nil {
+		return s, err
+	}
+	if profiled {
+		if err := w.Send(ctx, profileOrder{Begin: h.profile(kind)}); err != nil {
+			return s, err
+		}
+	}
+	if err := h.release(ctx, asks, out); err != nil {
+		return s, err
+	}
+	after, err := h.end(ctx, w, address)
+	if err != nil {
+		return s, err
+	}
+	if profiled {
+		if err := w.Send(ctx, profileOrder{}); err != nil {
+			return s, err
+		}
+		if err := w.Receive(ctx, &profileOrder{}); err != nil { // it has written them
+			return s, err
+		}
+	}
+	before.fill(&s, after)
+	out.fill(&s)
+	return s, out.check()
+}
+
+// release resumes the sites and hears the outcomes.
+func (h *benchHouse) release(ctx context.Context, asks *app.Asks, out *benchOutcome) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return h.parts.Await(ctx, asks, func(a app.Asked) {
+			out.answer(a)
+			h.progress.count(out.heard, h.o.load.Devices)
+		})
+	})
+	g.Go(func() error { return h.amend(ctx, func(s *device.Site) { s.Paused = nil }) })
+	return g.Wait()
+}
+
+// benchOutcome gathers the outcomes of a sweep. Its methods are for one goroutine at a time.
+type benchOutcome struct {
+	kind        bench.Kind
+	load        bench.Load
+	heard, good int
+	bytes       int64
+	first, last time.Time
+	bad         []string
+}
+
+func newBenchOutcome(kind bench.Kind, l bench.Load) *benchOutcome {
+	return &benchOutcome{kind: kind, load: l}
+}
+
+const badShown = 3
+
+func (o *benchOutcome) answer(a app.Asked) {
+	o.heard++
+	s, want := a.State, backup.ResultUnchanged
+	if o.kind == bench.KindFirst {
+		want = backup.ResultChanged
+	}
+	if a.Error == nil && s.Result == want && s.Bytes >= o.load.Size {
+		o.good++
+	} else if len(o.bad) < badShown {
+		why := fmt.Sprintf("%s, %d bytes %s", s.Result, s.Bytes, s.Reason)
+		if a.Error != nil {
+			why = a.Error.Error()
+		}
+		o.bad = append(o.bad, a.Device.ID+": "+why)
+	}
+	o.bytes += int64(s.Bytes)
+	if o.first.IsZero() || s.AttemptStarted.Before(o.first) {
+		o.first = s.AttemptStarted
+	}
+	o.last = time.Now()
+}
+
+// check refuses a sweep in which not every router was backed up as it should have been.
+func (o *benchOutcome) check() error {
+	if o.good == o.load.Devices {
+		return nil
+	}
+	return fmt.Errorf("%s sweep: %d of %d routers backed up as they should be: %s", o.kind, o.good, o.load.Devices, strings.Join(o.bad, "; "))
+}
+
+func (o *benchOutcome) fill(s *bench.Sweep) {
+	s.Devices, s.Bytes, s.Drain = o.good, o.bytes, o.last.Sub(o.first)
+}
+
+// benchLook is what all processes have used at one moment.
+type benchLook struct {
+	worker, redis, nats, scheduler, simulator bench.Usage
+	metrics                                   bench.Metrics
+}
+
+// begin looks before a sweep: at the metrics first, so that the worker's answer is in no figure.
+func (h *benchHouse) begin(ctx context.Context, w *bench.Child, address string) (l benchLook, err error) {
+	if l.metrics, err = bench.Scrape(ctx, address); err != nil {
+		return l, err
+	}
+	return l, h.use(&l, w)
+}
+
+// end looks after a sweep: at the metrics last, whose making shows in the allocations alone.
+func (h *benchHouse) end(ctx context.Context, w *bench.Child, address string) (l benchLook, err error) {
+	if err := h.use(&l, w); err != nil {
+		return l, err
+	}
+	l.metrics, err = bench.Scrape(ctx, address)
+	return l, err
+}
+
+// use reads what the processes have used.
+func (h *benchHouse) use(l *benchLook, w *bench.Child) (err error) {
+	for _, p := range []struct {
+		pid int
+		to  *bench.Usage
+	}{
+		{w.PID(), &l.worker}, {h.redis.PID(), &l.redis}, {h.nats.PID(), &l.nats},
+		{h.scheduler.PID(), &l.scheduler}, {h.fleet.PID(), &l.simulator},
+	} {
+		if p.pid == 0 { // miniredis, in this process
+			continue
+		}
+		if *p.to, err = bench.UsageOf(p.pid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill says what was used between two looks.
+func (l benchLook) fill(s *bench.Sweep, after benchLook) {
+	used := func(of func(benchLook) bench.Usage) time.Duration { return of(after).CPU - of(l).CPU }
+	s.CPU = used(func(l benchLook) bench.Usage { return l.worker })
+	s.Redis = used(func(l benchLook) bench.Usage { return l.redis })
+	s.NATS = used(func(l benchLook) bench.Usage { return l.nats })
+	s.Scheduler = used(func(l benchLook) bench.Usage { return l.scheduler })
+	s.Simulator = used(func(l benchLook) bench.Usage { return l.simulator })
+	s.Idle, s.Peak = l.worker.RSS, after.worker.Peak
+	grown := after.metrics.Since(l.metrics)
+	s.Mallocs, s.AllocBytes = grown["go_memstats_mallocs_total"], grown["go_memstats_alloc_bytes_total"]
+	s.Stages = grown.Stages()
+}

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// UsageOf is not possible on this system.
+func UsageOf(int) (Usage, error) {
+	return Usage{}, fmt.Errorf("%w: %s does not tell what another process has used; run it on Linux", errors.ErrUnsupported, runtime.GOOS)
+}
