@@ -16,8 +16,12 @@ func (e *env) printBench(r bench.Report) {
 	if r.Redis == "mini" {
 		redis = "miniredis, for want of a redis-server: its CPU is not counted"
 	}
-	_, _ = fmt.Fprintf(e.out, "%s on %s, %d KB each, %s delay, %d sessions; %s, medians (lowest to highest)\n%s\nconfhaul %s, %s %s, %s; %s\n\n",
-		plural(r.Load.Devices, "router"), plural(r.Load.Sites, "site"), r.Load.Size/1000, r.Load.Delay(), r.Load.Sessions, plural(r.Runs, "run"),
+	delay := "no"
+	if r.Load.DelayS > 0 {
+		delay = r.Load.Delay().String()
+	}
+	_, _ = fmt.Fprintf(e.out, "%s on %s, %d KB each, %s delay, %s; %s, medians (lowest to highest)\n%s\nconfhaul %s, %s %s, %s; %s\n\n",
+		plural(r.Load.Devices, "router"), plural(r.Load.Sites, "site"), r.Load.Size/1000, delay, plural(r.Load.Sessions, "session"), plural(r.Runs, "run"),
 		r.Algorithms, strings.TrimSpace(r.Version+" "+r.Commit), r.Go, r.Platform, plural(r.CPUs, "CPU"), redis)
 	e.printFigures(r)
 	e.printStages(r)

@@ -56,7 +56,7 @@ type env struct {
 	outTerminal bool
 	errTerminal bool
 	getenv      func(string) string
-	childVars   []string // variables for the processes that this one starts of its own program
+	childVars   []string // see program
 
 	// Flags of every command.
 	config, redis, nats, data, output string
@@ -64,7 +64,10 @@ type env struct {
 }
 
 // Main runs the program and returns its exit code. The first interrupt or SIGTERM stops cleanly, the second at once.
-func Main() int {
+func Main() int { return program() }
+
+// program is Main; childVars are variables for the processes that this one starts of its own program.
+func program(childVars ...string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	signals := make(chan os.Signal, 2)
@@ -86,7 +89,7 @@ func Main() int {
 		}
 	}()
 	e := &env{
-		in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv,
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, childVars: childVars,
 		outTerminal: term.IsTerminal(int(os.Stdout.Fd())), errTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 	}
 	return e.execute(ctx, os.Args[1:])

@@ -22,7 +22,7 @@ const beConfhaul = "CONFHAUL_TEST_IS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beConfhaul) == "1" {
-		os.Exit(Main())
+		os.Exit(program(beConfhaul + "=1"))
 	}
 	os.Exit(m.Run())
 }
