@@ -72,7 +72,8 @@ func TestFill(t *testing.T) {
 	sweep := func(cpu, drain time.Duration) Sweep {
 		return Sweep{
 			Devices: 10, CPU: cpu, Drain: drain, Idle: 10e6, Peak: 12e6, Mallocs: 50, AllocBytes: 20e3, Bytes: 30e3, Ask: time.Second,
-			Redis: 5 * time.Millisecond, Stages: map[string]StageTimes{"dial": {P50: 1, P99: 2}},
+			Redis: 5 * time.Millisecond, Stages: map[string]StageTimes{"dial": {P50: 1, P99: 2}}, Simulator: 5 * time.Millisecond,
+			Machine: Machine{All: 100 * time.Millisecond, Idle: 25 * time.Millisecond},
 		}
 	}
 	runs := []Run{
@@ -84,11 +85,13 @@ func TestFill(t *testing.T) {
 	want := map[string]float64{
 		"bare_cpu_ms": 1.5, "cpu_ratio": 1.4, "cpu_ratio_first": 2.5, "rate_ratio": 1,
 		"bare mallocs": 5, "bare session_kb": 500, "first devices_per_s": 3.75, "unchanged redis_tasks_per_s": 2000, "bare parts": 750,
-		"unchanged dial p99": 2, "unchanged export_kb": 3, "unchanged asks_per_s": 10,
+		"unchanged dial p99": 2, "unchanged export_kb": 3, "unchanged asks_per_s": 10, "first others_pct": 25, "bare idle_pct": 25,
 	}
 	got := map[string]float64{
 		"bare_cpu_ms": r.BareCPUms, "cpu_ratio": r.CPURatio, "cpu_ratio_first": r.CPURatioFirst, "rate_ratio": r.RateRatio,
 		"bare mallocs": r.Sweeps[KindBare]["mallocs"].Median, "bare session_kb": r.Sweeps[KindBare]["session_kb"].Median,
+		"first others_pct":            r.Sweeps[KindFirst]["others_pct"].Median,
+		"bare idle_pct":               r.Sweeps[KindBare]["idle_pct"].Median,
 		"first devices_per_s":         r.Sweeps[KindFirst]["devices_per_s"].Median,
 		"unchanged redis_tasks_per_s": r.Sweeps[KindUnchanged]["redis_tasks_per_s"].Median,
 		"unchanged export_kb":         r.Sweeps[KindUnchanged]["export_kb"].Median,

@@ -33,9 +33,11 @@ func TestMain(m *testing.M) {
 	case "die":
 		fmt.Fprintln(os.Stderr, "the reason")
 		os.Exit(3)
+	case "deaf": // also to the end of its standard input
+		select {}
 	case "parent":
 		c, err := StartChild(ChildOptions{
-			Name: "inner", Program: os.Args[0], Env: append(os.Environ(), helperVariable+"=answer"), Log: os.Args[1], Died: func(error) {},
+			Name: "inner", Program: os.Args[0], Env: append(os.Environ(), helperVariable+"=deaf"), Log: os.Args[1], Died: func(error) {},
 		})
 		fmt.Println(err == nil, c.PID())
 		select {}
@@ -180,5 +182,21 @@ func TestStatusBytes(t *testing.T) {
 		if _, err := statusBytes(status, name); err == nil {
 			t.Errorf("%s is read", name)
 		}
+	}
+}
+
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	m, err := machineOf([]byte("cpu  1 2 3 100 50 6 7 8 99 99\ncpu0 1 1 1 1\n"))
+	if err != nil || m.All != 1770*time.Millisecond || m.Idle != 1500*time.Millisecond {
+		t.Errorf("%+v, %v", m, err)
+	}
+	for _, broken := range []string{"", "cpu 1 2 3", "cpu0 1 2 3 4 5 6 7 8", "cpu 1 2 x 4 5 6 7 8"} {
+		if _, err := machineOf([]byte(broken)); err == nil {
+			t.Errorf("%q passes", broken)
+		}
+	}
+	if m, err := MachineNow(); err != nil || m.All < m.Idle || m.All == 0 {
+		t.Errorf("now: %+v, %v", m, err)
 	}
 }

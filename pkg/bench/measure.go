@@ -9,6 +9,12 @@ type Usage struct {
 	Peak int64         // and at most so far
 }
 
+// Machine is how the time of all CPUs has been spent since the machine was started.
+type Machine struct {
+	All  time.Duration
+	Idle time.Duration
+}
+
 // Sweep is what one sweep over the fleet took.
 type Sweep struct {
 	Devices    int           `json:"devices"`
@@ -28,4 +34,11 @@ type Sweep struct {
 	Stages    map[string]StageTimes `json:"-"`
 
 	Simulator time.Duration `json:"-"`
+	Self      time.Duration `json:"-"` // the process that measures
+	Machine   Machine       `json:"-"` // while the sweep ran
+}
+
+// others is the CPU time of whoever else was busy on the machine.
+func (s Sweep) others() time.Duration {
+	return max(s.Machine.All-s.Machine.Idle-s.CPU-s.Redis-s.NATS-s.Scheduler-s.Simulator-s.Self, 0)
 }

@@ -48,3 +48,34 @@ func statusBytes(status []byte, name string) (int64, error) {
 	}
 	return 0, fmt.Errorf("the process' status has no %s", name)
 }
+
+// MachineNow looks at the machine.
+func MachineNow() (Machine, error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return Machine{}, err
+	}
+	return machineOf(stat)
+}
+
+// machineOf reads the first line of /proc/stat, "cpu user nice system idle iowait irq softirq steal ...", in hundredths of a
+// second. What follows steal is in user already.
+func machineOf(stat []byte) (m Machine, err error) {
+	const tick, idle, iowait, last = 10 * time.Millisecond, 4, 5, 8
+	line, _, _ := bytes.Cut(stat, []byte("\n"))
+	f := bytes.Fields(line)
+	if len(f) <= last || string(f[0]) != "cpu" {
+		return m, fmt.Errorf("/proc/stat begins with %q", line)
+	}
+	for i := 1; i <= last; i++ {
+		n, err := strconv.ParseInt(string(f[i]), 10, 64)
+		if err != nil {
+			return m, fmt.Errorf("read /proc/stat: %w", err)
+		}
+		m.All += time.Duration(n) * tick
+		if i == idle || i == iowait {
+			m.Idle += time.Duration(n) * tick
+		}
+	}
+	return m, nil
+}

@@ -9,6 +9,9 @@ import (
 )
 
 // UsageOf is not possible on this system.
-func UsageOf(int) (Usage, error) {
-	return Usage{}, fmt.Errorf("%w: %s does not tell what another process has used; run it on Linux", errors.ErrUnsupported, runtime.GOOS)
-}
+func UsageOf(int) (Usage, error) { return Usage{}, errNotHere }
+
+// MachineNow is not possible on this system.
+func MachineNow() (Machine, error) { return Machine{}, errNotHere }
+
+var errNotHere = fmt.Errorf("%w: %s does not tell what another process has used; run it on Linux", errors.ErrUnsupported, runtime.GOOS)

@@ -59,6 +59,9 @@ func Figures() []Figure {
 		return func(_ Load, s Sweep) float64 { return of(s) / float64(max(s.Devices, 1)) }
 	}
 	ms := func(d time.Duration) float64 { return float64(d) / 1e6 }
+	ofMachine := func(of func(Sweep) time.Duration) func(Load, Sweep) float64 {
+		return func(_ Load, s Sweep) float64 { return 100 * float64(of(s)) / float64(max(s.Machine.All, 1)) }
+	}
 	return []Figure{
 		{"cpu_ms", "CPU per device, ms", false, perDevice(func(s Sweep) float64 { return ms(s.CPU) })},
 		{"devices_per_s", "devices per second", false, func(_ Load, s Sweep) float64 { return perSecond(s.Devices, s.Drain) }},
@@ -77,6 +80,8 @@ func Figures() []Figure {
 		{"nats_cpu_ms", "CPU of NATS per device, ms", true, perDevice(func(s Sweep) float64 { return ms(s.NATS) })},
 		{"scheduler_cpu_ms", "CPU of the scheduler per device, ms", true, perDevice(func(s Sweep) float64 { return ms(s.Scheduler) })},
 		{"simulator_cpu_ms", "CPU of the simulator per device, ms", false, perDevice(func(s Sweep) float64 { return ms(s.Simulator) })},
+		{"idle_pct", "the machine's CPUs idle, %", false, ofMachine(func(s Sweep) time.Duration { return s.Machine.Idle })},
+		{"others_pct", "the machine's CPUs taken by others, %", false, ofMachine(Sweep.others)},
 	}
 }
 

@@ -188,7 +188,7 @@ func (b *benchLab) bare(ctx context.Context, profiled bool) (s bench.Sweep, err 
 	if profiled {
 		job.Profile = b.profile(bench.KindBare)
 	}
-	before, err := bench.UsageOf(b.fleet.PID())
+	before, err := b.surroundings()
 	if err != nil {
 		return s, err
 	}
@@ -199,13 +199,31 @@ func (b *benchLab) bare(ctx context.Context, profiled bool) (s bench.Sweep, err 
 	if err != nil {
 		return s, err
 	}
-	after, err := bench.UsageOf(b.fleet.PID())
+	after, err := b.surroundings()
 	s = *m.Sweep
-	s.Simulator = after.CPU - before.CPU
+	before.surround(&s, after)
 	if err == nil && s.Devices != len(b.targets) {
 		err = fmt.Errorf("the bare loop read %d exports of %d", s.Devices, len(b.targets))
 	}
 	return s, err
+}
+
+// surroundings is what is looked at in every sweep, whoever makes it.
+func (b *benchLab) surroundings() (l benchLook, err error) {
+	if l.simulator, err = bench.UsageOf(b.fleet.PID()); err != nil {
+		return l, err
+	}
+	if l.self, err = bench.UsageOf(os.Getpid()); err != nil {
+		return l, err
+	}
+	l.machine, err = bench.MachineNow()
+	return l, err
+}
+
+// surround says what happened around a sweep between two looks.
+func (l benchLook) surround(s *bench.Sweep, after benchLook) {
+	s.Simulator, s.Self = after.simulator.CPU-l.simulator.CPU, after.self.CPU-l.self.CPU
+	s.Machine = bench.Machine{All: after.machine.All - l.machine.All, Idle: after.machine.Idle - l.machine.Idle}
 }
 
 // profile is the file for the CPU profile of a kind; that of the allocations stands beside it.

@@ -31,7 +31,10 @@ func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) 
 	defer func() { err = errors.Join(err, w.Stop()) }()
 	out := newBenchOutcome(kind, h.o.load)
 	asks, started := app.NewAsks(), time.Now()
-	if err := h.parts.Ask(ctx, asks, h.devices, app.How{}, out.answer); err != nil {
+	stop := h.progress.follow(asks.Open, h.o.load.Devices)
+	err = h.parts.Ask(ctx, asks, h.devices, app.How{}, out.answer)
+	stop()
+	if err != nil {
 		return s, err
 	}
 	s.Ask = time.Since(started)
@@ -130,54 +133,60 @@ func (o *benchOutcome) fill(s *bench.Sweep) {
 
 // benchLook is what all processes have used at one moment.
 type benchLook struct {
-	worker, redis, nats, scheduler, simulator bench.Usage
-	metrics                                   bench.Metrics
+	worker, redis, nats, scheduler, simulator, self bench.Usage
+	machine                                         bench.Machine
+	metrics                                         bench.Metrics
 }
 
 // begin looks before a sweep: at the metrics first, so that the worker's answer is in no figure.
 func (h *benchHouse) begin(ctx context.Context, w *bench.Child, address string) (l benchLook, err error) {
-	if l.metrics, err = bench.Scrape(ctx, address); err != nil {
+	m, err := bench.Scrape(ctx, address)
+	if err != nil {
 		return l, err
 	}
-	return l, h.use(&l, w)
+	l, err = h.use(w)
+	l.metrics = m
+	return l, err
 }
 
 // end looks after a sweep: at the metrics last, whose making shows in the allocations alone.
 func (h *benchHouse) end(ctx context.Context, w *bench.Child, address string) (l benchLook, err error) {
-	if err := h.use(&l, w); err != nil {
+	if l, err = h.use(w); err != nil {
 		return l, err
 	}
 	l.metrics, err = bench.Scrape(ctx, address)
 	return l, err
 }
 
-// use reads what the processes have used.
-func (h *benchHouse) use(l *benchLook, w *bench.Child) (err error) {
+// use reads what the processes have used, the worker's first.
+func (h *benchHouse) use(w *bench.Child) (l benchLook, err error) {
+	worker, err := bench.UsageOf(w.PID())
+	if err != nil {
+		return l, err
+	}
+	if l, err = h.surroundings(); err != nil {
+		return l, err
+	}
+	l.worker = worker
 	for _, p := range []struct {
 		pid int
 		to  *bench.Usage
-	}{
-		{w.PID(), &l.worker}, {h.redis.PID(), &l.redis}, {h.nats.PID(), &l.nats},
-		{h.scheduler.PID(), &l.scheduler}, {h.fleet.PID(), &l.simulator},
-	} {
+	}{{h.redis.PID(), &l.redis}, {h.nats.PID(), &l.nats}, {h.scheduler.PID(), &l.scheduler}} {
 		if p.pid == 0 { // miniredis, in this process
 			continue
 		}
 		if *p.to, err = bench.UsageOf(p.pid); err != nil {
-			return err
+			return l, err
 		}
 	}
-	return nil
+	return l, nil
 }
 
 // fill says what was used between two looks.
 func (l benchLook) fill(s *bench.Sweep, after benchLook) {
-	used := func(of func(benchLook) bench.Usage) time.Duration { return of(after).CPU - of(l).CPU }
-	s.CPU = used(func(l benchLook) bench.Usage { return l.worker })
-	s.Redis = used(func(l benchLook) bench.Usage { return l.redis })
-	s.NATS = used(func(l benchLook) bench.Usage { return l.nats })
-	s.Scheduler = used(func(l benchLook) bench.Usage { return l.scheduler })
-	s.Simulator = used(func(l benchLook) bench.Usage { return l.simulator })
+	l.surround(s, after)
+	s.CPU = after.worker.CPU - l.worker.CPU
+	s.Redis, s.NATS, s.Scheduler = after.redis.CPU-l.redis.CPU, after.nats.CPU-l.nats.CPU, after.scheduler.CPU-l.scheduler.CPU
 	s.Idle, s.Peak = l.worker.RSS, after.worker.Peak
 	grown := after.metrics.Since(l.metrics)
 	s.Mallocs, s.AllocBytes = grown["go_memstats_mallocs_total"], grown["go_memstats_alloc_bytes_total"]
