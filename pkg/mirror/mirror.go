@@ -30,10 +30,14 @@ type Mirror struct {
 	src  Source
 	dir  string
 	done uint64 // the highest revision of a device that is mirrored; 0: not known yet
+
+	damaged map[string]error // devices whose texts could not be read when they were last looked at
 }
 
 // New is the mirror of src in dir, a bare repository, made where it is missing, 0700.
-func New(src Source, dir string) *Mirror { return &Mirror{src: src, dir: filepath.Clean(dir)} }
+func New(src Source, dir string) *Mirror {
+	return &Mirror{damaged: map[string]error{}, src: src, dir: filepath.Clean(dir)}
+}
 
 // Report is what was written.
 type Report struct {
@@ -49,12 +53,16 @@ const Branch = "main"
 // and lies before what is mirrored already is in the archive alone, until the repository is written anew.
 //
 // A name that two devices of a site share gets the device's id behind it. What left the inventory leaves the tree, not the
-// history. Where nothing happened since the last call it costs one question to the archive; Report.Devices is 0 then.
+// history. A device whose texts are damaged is left out: all others are written, and the error wraps archive.ErrDamaged.
+// Where nothing happened since the last call it costs one question to the archive; Report.Devices is 0 then.
 func (m *Mirror) Update(ctx context.Context) (Report, error) {
 	if m.done > 0 {
 		moved, err := m.src.Devices(ctx, archive.DeviceQuery{After: m.done})
-		if err != nil || len(moved) == 0 {
+		if err != nil {
 			return Report{}, err
+		}
+		if len(moved) == 0 {
+			return Report{}, m.damage()
 		}
 	}
 	release, err := lock(ctx, m.dir)
@@ -93,7 +101,11 @@ func (m *Mirror) write(ctx context.Context, dir string) (Report, error) {
 		if _, there := tip.files[path]; !stays || there && d.Revision <= done {
 			continue
 		}
-		if err := u.plan(ctx, d, path); err != nil {
+		err := u.plan(ctx, d, path)
+		delete(m.damaged, d.ID)
+		if errors.Is(err, archive.ErrDamaged) { // its file stays as it is
+			m.damaged[d.ID] = err
+		} else if err != nil {
 			return Report{}, err
 		}
 	}
@@ -108,7 +120,15 @@ func (m *Mirror) write(ctx context.Context, dir string) (Report, error) {
 		}
 	}
 	m.done = stand.Revision
-	return Report{Commits: len(u.commits), Devices: len(u.wanted)}, nil
+	return Report{Commits: len(u.commits), Devices: len(u.wanted)}, m.damage()
+}
+
+// damage names a device that is left out.
+func (m *Mirror) damage() error {
+	for _, err := range m.damaged {
+		return fmt.Errorf("%d devices are left out, one of them: %w; confhaul archive verify names all", len(m.damaged), err)
+	}
+	return nil
 }
 
 // Rebuild throws the repository away and writes it anew. The old one stands until the new one is whole.
@@ -127,11 +147,12 @@ func (m *Mirror) Rebuild(ctx context.Context) (Report, error) {
 	if err := errors.Join(os.RemoveAll(fresh), os.RemoveAll(old)); err != nil {
 		return Report{}, failed(err)
 	}
-	m.done = 0
+	m.done, m.damaged = 0, map[string]error{}
 	r, err := m.write(ctx, fresh)
-	if err != nil {
+	if err != nil && !errors.Is(err, archive.ErrDamaged) {
 		return r, err
 	}
+	damage := err
 	if err := os.Rename(m.dir, old); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return r, failed(err)
 	}
@@ -141,7 +162,7 @@ func (m *Mirror) Rebuild(ctx context.Context) (Report, error) {
 	if err := os.RemoveAll(old); err != nil {
 		return r, failed(err)
 	}
-	return r, nil
+	return r, damage
 }
 
 // lock keeps other writers away. It lies beside the directory, which Rebuild replaces.

@@ -3,6 +3,7 @@ package mirror
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -333,4 +334,37 @@ func BenchmarkRebuild(b *testing.B) {
 	}
 	b.ReportMetric(float64(size)/routers/versions, "disk-B/version")
 	b.ReportMetric(float64(b.Elapsed().Seconds())/float64(b.N)/routers/versions*1e6, "us/version")
+}
+
+// TestDamage: a device that cannot be read keeps no other one out, and is named until it can be.
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	a, b := archivetest.NewRouter("a", "oslo", 3000), archivetest.NewRouter("b", "oslo", 3000)
+	h.put(a.Snapshot(at(0)), b.Snapshot(at(1)))
+	m := New(damagedA{h.store}, h.dir)
+	for _, want := range []Report{{Commits: 1, Devices: 2}, {}} {
+		if r, err := m.Update(h.ctx); r != want || !errors.Is(err, archive.ErrDamaged) || !strings.Contains(err.Error(), "device a") {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	if r, err := m.Rebuild(h.ctx); r.Commits != 1 || !errors.Is(err, archive.ErrDamaged) {
+		t.Errorf("rebuilt: %+v, %v", r, err)
+	}
+	a.Change()
+	h.put(a.Snapshot(at(2)))
+	m.src = h.store
+	if r, err := m.Update(h.ctx); r.Commits != 1 || err != nil { // what was in the archive before needs a rebuild
+		t.Errorf("mended: %+v, %v", r, err)
+	}
+	h.equals()
+}
+
+type damagedA struct{ archive.Reader }
+
+func (d damagedA) History(ctx context.Context, device string, fn func(archive.Version, []byte) error) error {
+	if device == "a" {
+		return fmt.Errorf("device a: %w", archive.ErrDamaged)
+	}
+	return d.Reader.History(ctx, device, fn)
 }
