@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/archive"
@@ -36,9 +37,9 @@ func (p *Process) mirror(ctx context.Context, store archive.Reader) {
 			pushed = false
 			p.Log.Info("git mirror written", "dir", p.Settings.Git.Dir, "commits", r.Commits, "devices", r.Devices)
 		}
-		if err == nil && !pushed && p.Settings.Git.Remote != "" {
-			err = m.Push(ctx, p.Settings.Git.Remote, false)
-			pushed = err == nil
+		if written(err) && !pushed && p.Settings.Git.Remote != "" {
+			perr := m.Push(ctx, p.Settings.Git.Remote, false)
+			pushed, err = perr == nil, errors.Join(err, perr)
 		}
 		if ctx.Err() != nil {
 			return
@@ -62,8 +63,11 @@ func WriteMirror(ctx context.Context, s settings.Settings, r archive.Reader, ane
 		write = m.Rebuild
 	}
 	report, err := write(ctx)
-	if err == nil && s.Git.Remote != "" {
-		err = m.Push(ctx, s.Git.Remote, anew)
+	if written(err) && s.Git.Remote != "" {
+		err = errors.Join(err, m.Push(ctx, s.Git.Remote, anew))
 	}
 	return report, err
 }
+
+// written says whether an update wrote what it could: a damaged text is no reason to keep the rest back.
+func written(err error) bool { return err == nil || errors.Is(err, archive.ErrDamaged) }
