@@ -17,6 +17,9 @@ const (
 	ReopenDelay = 250 * time.Millisecond
 	// A server that sends neither message nor heartbeat for twice heartbeatInterval has lost us.
 	heartbeatInterval = 5 * time.Second
+	// recordsMax is how many records wait in the client's buffer at most: they are small, and where nats.go is given bytes
+	// alone it makes room for a million messages, 8 MB that each garbage collection goes through.
+	recordsMax = 500
 	// How long the server keeps the place of a reader that does not ask any more.
 	inactiveTTL = 30 * time.Second
 )
@@ -25,7 +28,7 @@ const (
 type Reader struct {
 	Stream         string
 	Subjects       []string // none: all
-	LastPerSubject bool     // begin with the last message of each subject, not with the first of all
+	LastPerSubject bool     // of records: begin with the last message of each subject, not with the first of all
 	HeadersOnly    bool     // messages come without their data
 	// OnMessage gets each message once and in order, but all of them again where the stream was lost and made anew. An error ends Read.
 	OnMessage func(jetstream.Msg, *jetstream.MsgMetadata) error
@@ -37,7 +40,7 @@ type Reader struct {
 
 // Read reads until ctx ends, which is no error, or a callback fails, whose error it returns. It survives restarts of the
 // server. All callbacks of all readers are called from the caller's goroutine. At most one message of each reader waits
-// for it here, and twice the server's max payload in the client's buffer.
+// for it here, and in the client's buffer twice the server's max payload, or 500 records.
 func (c *Conn) Read(ctx context.Context, readers ...Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	calls := make(chan func() error)
@@ -119,7 +122,11 @@ func (r *reading) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxBytes(2*r.conn.MaxPayload()), jetstream.PullHeartbeat(heartbeatInterval))
+	ahead := jetstream.PullMessagesOpt(jetstream.PullMaxBytes(2 * r.conn.MaxPayload()))
+	if r.LastPerSubject {
+		ahead = jetstream.PullMaxMessages(recordsMax)
+	}
+	messages, err := consumer.Messages(ahead, jetstream.PullHeartbeat(heartbeatInterval))
 	if err != nil {
 		return err
 	}
