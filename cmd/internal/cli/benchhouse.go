@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,43 +31,63 @@ type benchHouse struct {
 	scheduler *bench.Child
 	parts     *app.Parts
 	devices   []device.Device // as registered
+
+	closing chan struct{}
+	watch   sync.WaitGroup // of Redis, until closing
 }
 
-func (b *benchLab) openHouse(ctx context.Context) (h *benchHouse, err error) {
+func (b *benchLab) openHouse(ctx context.Context) (*benchHouse, error) {
 	b.progress.step("%s: starting Redis, NATS and a scheduler", b.name)
-	h = &benchHouse{benchLab: b, dir: filepath.Join(b.dir, "house")}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, h.close())
-		}
-	}()
-	token := embedded.NewToken()
-	if h.redis, err = embedded.StartRedis(ctx, embedded.RedisOptions{Dir: filepath.Join(h.dir, "redis"), Token: token}); err != nil {
-		return nil, err
+	h := &benchHouse{benchLab: b, dir: filepath.Join(b.dir, "house"), closing: make(chan struct{})}
+	if err := h.open(ctx); err != nil {
+		return nil, errors.Join(err, h.close())
 	}
-	b.redisKind = string(h.redis.Kind())
+	return h, nil
+}
+
+func (h *benchHouse) open(ctx context.Context) (err error) {
+	token := embedded.NewToken()
+	if err := h.startRedis(ctx, token); err != nil {
+		return err
+	}
 	address, err := h.startNATS(ctx, token)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	natsURL := secret.NewURL("nats://" + token.Reveal() + "@" + address)
-	if err := b.env.writeFleet(h.dir, b.inventory(), b.password, b.benchSettings(h.redis.URL(), natsURL)); err != nil {
-		return nil, err
+	if err := h.env.writeFleet(h.dir, h.inventory(), h.password, h.benchSettings(h.redis.URL(), natsURL)); err != nil {
+		return err
 	}
-	if h.scheduler, err = b.start("scheduler", "scheduler", "--config", h.config(), "--listen", "127.0.0.1:0"); err != nil {
-		return nil, err
+	if h.scheduler, err = h.start("scheduler", "scheduler", "--config", h.config(), "--listen", "127.0.0.1:0"); err != nil {
+		return err
 	}
 	s, err := settings.Load(h.config(), func(string) string { return "" })
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if h.parts, err = app.Connect(ctx, s); err != nil {
-		return nil, err
+		return err
 	}
 	if err := h.register(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	return h, h.pause(ctx)
+	return h.pause(ctx)
+}
+
+func (h *benchHouse) startRedis(ctx context.Context, token secret.Text) (err error) {
+	h.redis, err = embedded.StartRedis(ctx, embedded.RedisOptions{Dir: filepath.Join(h.dir, "redis"), Token: token})
+	if err != nil {
+		return err
+	}
+	h.redisKind = string(h.redis.Kind())
+	h.watch.Go(func() {
+		select {
+		case <-h.redis.Done():
+			h.died(errors.New("redis-server ended by itself"))
+		case <-h.closing:
+		}
+	})
+	return nil
 }
 
 func (h *benchHouse) config() string { return filepath.Join(h.dir, "confhaul.yaml") }
@@ -85,6 +106,8 @@ func (h *benchHouse) startNATS(ctx context.Context, token secret.Text) (address 
 // close ends what runs, the last started first, and removes what they stored.
 func (h *benchHouse) close() error {
 	var errs []error
+	close(h.closing)
+	h.watch.Wait()
 	if h.parts != nil {
 		h.parts.Close()
 	}
