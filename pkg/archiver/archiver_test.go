@@ -12,6 +12,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/archive"
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 	"github.com/confhaul/confhaul/pkg/stream"
 )
 
@@ -146,12 +147,18 @@ func TestNATSRestarts(t *testing.T) {
 		}
 		return nil
 	}})
-	h.eventually("the first batch", func() bool { return h.meter.of("new") == 6 })
+	h.eventually("the first batch", func() bool {
+		natsiotest.Hurry(h.within(), h.conn.JetStream(), stream.SnapshotStream, stream.ArchiverName)
+		return h.meter.of("new") == 6
+	})
 	for i := 6; i < 9; i++ {
 		want = append(want, fmt.Sprint("text ", i))
 		h.publish(snap(testDevice, want[i], i))
 	}
-	h.awaitTaken()
+	h.eventually("what comes again", func() bool {
+		natsiotest.Hurry(h.within(), h.conn.JetStream(), stream.SnapshotStream, stream.ArchiverName)
+		return h.taken()
+	})
 	h.wantTexts(testDevice, want...)
 }
 

@@ -149,10 +149,12 @@ func (h *house) eventually(what string, ok func() bool) {
 // awaitTaken waits until nothing on the streams is left to take.
 func (h *house) awaitTaken() {
 	h.Helper()
-	h.eventually("everything to be taken", func() bool {
-		b, err := h.stream.Backlog(h.within())
-		return err == nil && b.Archiver && b.Pending == 0 && b.Events == 0
-	})
+	h.eventually("everything to be taken", h.taken)
+}
+
+func (h *house) taken() bool {
+	b, err := h.stream.Backlog(h.within())
+	return err == nil && b.Archiver && b.Pending == 0 && b.Events == 0
 }
 
 // texts are the normal forms of a device's versions, oldest first.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/confhaul/confhaul/pkg/natsio"
 	"github.com/confhaul/confhaul/pkg/secret"
@@ -73,6 +74,28 @@ func Connect(t *testing.T, s *Server) *natsio.Conn {
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+const (
+	// HurriedAckTimeout is what Hurry sets: more than a loaded machine takes to acknowledge a message.
+	HurriedAckTimeout = 2 * time.Second
+	hurryTimeout      = time.Second // of one Hurry: a question to a server that goes away just then is never answered
+)
+
+// Hurry has the server hand out again what the owner of a durable consumer has held for longer than HurriedAckTimeout,
+// whatever its owner asked for. An owner that opens its consumer anew asks anew, and where there is no server or no consumer
+// nothing is changed: a test that waits for a message to come again hurries for as long as it waits.
+func Hurry(ctx context.Context, js jetstream.JetStream, stream, durable string) {
+	ctx, cancel := context.WithTimeout(ctx, hurryTimeout)
+	defer cancel()
+	c, err := js.Consumer(ctx, stream, durable)
+	if err != nil {
+		return
+	}
+	if cfg := c.CachedInfo().Config; cfg.AckWait > HurriedAckTimeout {
+		cfg.AckWait = HurriedAckTimeout
+		_, _ = js.UpdateConsumer(ctx, stream, cfg)
+	}
 }
 
 // Within gives a context that outlives no test.
