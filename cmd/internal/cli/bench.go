@@ -34,8 +34,8 @@ processes of their own, on loopback, with a NATS that syncs every write, in a te
 are from the first task taken to the last outcome written; its start is not in them. The parts of the CPU time come from one
 more run, with a profile.
 
-With -o json the report can be stored, and a later one held against it with --compare, by benchstat's statistics, which want
-four runs or more. Linux only.`,
+With -o json the report can be stored, and a later one held against it with --compare, by benchstat's statistics: they see
+nothing in less than four runs each, and give intervals from six on. Linux only.`,
 		Example: `  confhaul bench --devices 1000 --size 100KB --sessions 100
   confhaul bench --runs 6 -o json > before.json
   confhaul bench --runs 6 --compare before.json`,
