@@ -30,6 +30,7 @@ var rooms = map[string][]string{
 	"pkg/archiver": append([]string{"pkg/archive", "pkg/routeros"}, nouns...), // archive for its records: the store itself is an interface that it declares
 
 	"pkg/embedded": append([]string{"pkg/filelock"}, nouns...), "pkg/routersim": nouns,
+	"pkg/pacetest":              nouns,
 	"pkg/embedded/embeddedtest": append([]string{"pkg/embedded"}, nouns...),
 	"pkg/sshclient/sshtest":     nouns,
 	"pkg/natsio/natsiotest":     append([]string{"pkg/natsio"}, nouns...),

@@ -16,6 +16,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
+	"github.com/confhaul/confhaul/pkg/pacetest"
 	"github.com/confhaul/confhaul/pkg/routeros"
 	"github.com/confhaul/confhaul/pkg/routersim"
 	"github.com/confhaul/confhaul/pkg/secret"
@@ -41,7 +42,7 @@ func collectOnce(t *testing.T, o Options, order backup.Order) (backup.Export, er
 
 func TestCollectLargeExport(t *testing.T) {
 	t.Parallel()
-	const size, window = 3 << 20, 1 << 20
+	size, window := pacetest.Fewer(3<<20), pacetest.Fewer(1<<20)
 	all := []string{"ssh", "read", "sensitive", "write", "ftp"}
 	for _, tt := range []struct {
 		name     string
@@ -55,7 +56,7 @@ func TestCollectLargeExport(t *testing.T) {
 		{name: "allowed", sftp: true, policies: all},
 		{name: "without write", sftp: true, policies: []string{"ssh", "read", "sensitive", "ftp"}, kind: fault.Permission, words: []string{"write"}},
 		{name: "without ftp", sftp: true, policies: []string{"ssh", "read", "sensitive", "write"}, kind: fault.Permission, words: []string{"ftp"}},
-		{name: "without room", sftp: true, policies: all, order: func(r *routersim.Router) { r.SetFlash(1 << 20) }, kind: fault.Incomplete},
+		{name: "without room", sftp: true, policies: all, order: func(r *routersim.Router) { r.SetFlash(window) }, kind: fault.Incomplete},
 		{name: "not needed", sftp: true, policies: all, order: func(r *routersim.Router) { r.SetWindowCut(0) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -286,10 +287,6 @@ func TestCollectWidths(t *testing.T) {
 // TestCollectFlickers10000 prints one unchanged configuration 10,000 times, and then every change of it.
 func TestCollectFlickers10000(t *testing.T) {
 	t.Parallel()
-	runs := 10_000
-	if raceDetector {
-		runs = 1_000
-	}
 	_, r := lone(t, v7, 0, routersim.NoFault)
 	conn, err := sshclient.Dial(t.Context(), sshclient.Target{Address: r.Address(), Port: r.Port(), Username: testUser, Password: secret.New(testPassword)}, nil)
 	if err != nil {
@@ -299,7 +296,7 @@ func TestCollectFlickers10000(t *testing.T) {
 	var raw, normal []byte
 	want := routeros.Want{Major: 7}
 	digests, texts := map[string]bool{}, map[string]bool{}
-	for n := range runs {
+	for n := range pacetest.Fewer(10_000) {
 		marker := fmt.Sprintf("end%d", n)
 		if raw, err = conn.Exec(t.Context(), routeros.Command(want, marker), raw[:0], 0); err != nil {
 			t.Fatal(err)

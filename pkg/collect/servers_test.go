@@ -10,6 +10,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
+	"github.com/confhaul/confhaul/pkg/pacetest"
 	"github.com/confhaul/confhaul/pkg/routersim"
 	"github.com/confhaul/confhaul/pkg/secret"
 	"github.com/confhaul/confhaul/pkg/sshclient/sshtest"
@@ -21,7 +22,7 @@ const printExport = `cat export.rsc; echo "$SSH_ORIGINAL_COMMAND" | sed -n 's/.*
 // TestCollectFromServers collects from SSH servers that are not ours, alone and behind each other.
 func TestCollectFromServers(t *testing.T) {
 	t.Parallel()
-	_, r := lone(t, v7, 2<<20, routersim.NoFault)
+	_, r := lone(t, v7, pacetest.Fewer(2<<20), routersim.NoFault)
 	text := r.Export()
 	private, public := sshtest.Key(t)
 	credential := secret.Credential{PrivateKey: secret.New(private), Version: "v"}

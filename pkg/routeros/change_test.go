@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/confhaul/confhaul/pkg/pacetest"
 )
 
 func summaries(changes []Change) []string {
@@ -278,6 +280,7 @@ func untoldSide(d, other *document, told map[int]int, whole map[int]bool) string
 // TestChangesAreBounded compares texts that have much and nothing in common.
 func TestChangesAreBounded(t *testing.T) {
 	t.Parallel()
+	size := pacetest.Fewer(2_000_000)
 	for name, textFunc := range map[string]func(i, side int) string{
 		"every line changed":        func(i, side int) string { return fmt.Sprintf("add action=drop chain=input src-address=%d.%d", i, side) },
 		"nothing in common":         func(i, side int) string { return fmt.Sprintf("add a%d=%d b%d=%d", side, i, side, i) },
@@ -289,7 +292,7 @@ func TestChangesAreBounded(t *testing.T) {
 		var texts [2][]byte
 		for side := range texts {
 			texts[side] = []byte("/ip firewall filter\n")
-			for i := 0; len(texts[side]) < 2_000_000; i++ {
+			for i := 0; len(texts[side]) < size; i++ {
 				texts[side] = append(texts[side], textFunc(i, side)+"\n"...)
 			}
 		}

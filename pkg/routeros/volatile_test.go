@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/confhaul/confhaul/pkg/pacetest"
 )
 
 // flickers are comments that come and go.
@@ -52,7 +54,7 @@ func (p *printer) print() []byte {
 // TestOneConfigurationOneDigest prints it 10,000 times.
 func TestOneConfigurationOneDigest(t *testing.T) {
 	t.Parallel()
-	const times = 10_000
+	times := pacetest.Fewer(10_000)
 	for _, name := range []string{"branch7.normal", "office6.normal"} {
 		normal := read(t, name)
 		want := Digest(normal)

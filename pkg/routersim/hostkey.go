@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/big"
 	"math/rand/v2"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -87,6 +88,22 @@ func rsaKey(stream *rand.ChaCha8) *rsa.PrivateKey {
 	}
 }
 
+// smallPrimes are the odd ones below a bound at which a further one spares less than it costs.
+var smallPrimes = sync.OnceValue(func() (out []uint32) {
+	const bound = 1 << 14
+	var composite [bound]bool
+	for n := uint32(3); n < bound; n += 2 {
+		if composite[n] {
+			continue
+		}
+		out = append(out, n)
+		for m := n * n; m < bound; m += 2 * n {
+			composite[m] = true
+		}
+	}
+	return out
+})
+
 // prime draws a prime whose two highest bits are set, so that the product of two has the full length.
 func prime(stream *rand.ChaCha8, bits int) *big.Int {
 	b := make([]byte, bits/8)
@@ -96,8 +113,20 @@ func prime(stream *rand.ChaCha8, bits int) *big.Int {
 	b[0] |= 0xC0
 	b[len(b)-1] |= 1
 	n, two := new(big.Int).SetBytes(b), big.NewInt(2)
-	for !n.ProbablyPrime(4) {
-		n.Add(n, two)
+	rests := make([]uint32, len(smallPrimes())) // of n, each by its small prime: all but a few candidates fall by these
+	for i, p := range smallPrimes() {
+		rests[i] = uint32(new(big.Int).Mod(n, big.NewInt(int64(p))).Uint64())
 	}
-	return n
+	for ; ; n.Add(n, two) {
+		divides := false
+		for i, p := range smallPrimes() {
+			divides = divides || rests[i] == 0
+			if rests[i] += 2; rests[i] >= p {
+				rests[i] -= p
+			}
+		}
+		if !divides && n.ProbablyPrime(4) {
+			return n
+		}
+	}
 }

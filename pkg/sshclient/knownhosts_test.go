@@ -20,6 +20,7 @@ import (
 
 	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
+	"github.com/confhaul/confhaul/pkg/pacetest"
 )
 
 var ecKey = sync.OnceValue(func() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
@@ -164,7 +165,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 // TestKnownHostsLarge has a fleet's file; the bound on the time is far above what it takes.
 func TestKnownHostsLarge(t *testing.T) {
 	t.Parallel()
-	const hosts = 100_000
+	hosts := pacetest.Fewer(100_000)
 	name := func(i int) string { return fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255) }
 	var file bytes.Buffer
 	ed := keyText(ed25519Key())
