@@ -52,7 +52,7 @@ var owners = map[string][]string{
 	"golang.org/x/crypto/ssh/knownhosts":       {"pkg/sshclient"},
 	"github.com/pkg/sftp":                      {"pkg/sshclient", "pkg/routersim"},
 	"github.com/nats-io/nats.go":               {"pkg/natsio", "pkg/state", "pkg/stream", "pkg/chaos"}, // chaos: a plain consumer, as the second opinion
-	"github.com/nats-io/nats.go/jetstream":     {"pkg/natsio", "pkg/state", "pkg/stream", "pkg/chaos"},
+	"github.com/nats-io/nats.go/jetstream":     {"pkg/natsio", "pkg/state", "pkg/stream", "pkg/chaos", "pkg/natsio/natsiotest"},
 	"github.com/nats-io/nats-server/v2/server": {"pkg/embedded", "pkg/natsio/natsiotest"},
 	"github.com/alicebob/miniredis/v2":         {"pkg/embedded"},
 	"golang.org/x/perf/benchmath":              {"pkg/bench"},
