@@ -30,7 +30,7 @@ var working = make(chan struct{}, runtime.GOMAXPROCS(0))
 
 // Coders keep their tables from one text to the next: to make these costs more than a text of 100 KB.
 var (
-	plainEncoders   = encoders(zstd.SpeedDefault, 8<<20)
+	plainEncoders   = encoders(zstd.SpeedFastest, 8<<20)
 	fastestEncoders = encoders(zstd.SpeedFastest, 2*fastestMax)
 	defaultEncoders = encoders(zstd.SpeedDefault, 2*defaultMax)
 	plainDecoders   = decoders()
