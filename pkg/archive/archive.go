@@ -17,16 +17,17 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/confhaul/confhaul/pkg/delta"
 	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
 )
 
 // Limits of what is stored.
 const (
-	TextMax = 32 << 20 // bytes of one text, normal or raw: twice the cap of an export
-	PutMax  = 1000     // snapshots of one Put; its texts are in memory at once
-	WordMax = 1024     // bytes of a name, version, model, serial number, identity or other short field
-	GapsMax = 1000     // known gaps of one snapshot
+	TextMax = delta.TextMax // bytes of one text, normal or raw: twice the cap of an export
+	PutMax  = 1000          // snapshots of one Put; its texts are in memory at once
+	WordMax = 1024          // bytes of a name, version, model, serial number, identity or other short field
+	GapsMax = 1000          // known gaps of one snapshot
 )
 
 // What errors.Is finds. The texts around them say where and what to do.
@@ -242,8 +243,8 @@ type Store interface {
 	// left as they are.
 	Return(ctx context.Context, devices []string) error
 	// Renormalize gives all that is stored under an older normalization version its form under n, from the raw text: what
-	// was a change only in the form is none any more. One transaction per device; what has no readable raw
-	// text, or one of which no form can be made, stays.
+	// was a change only in the form is none any more. One transaction per device; what has no readable raw text, or one of
+	// which no form can be made, stays.
 	Renormalize(ctx context.Context, n Normalizer) (Renormalized, error)
 	// Retain removes what the policy no longer keeps, in small transactions, until all is done or ctx ends.
 	Retain(ctx context.Context, p Policy, now time.Time) (Retained, error)

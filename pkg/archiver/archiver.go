@@ -1,7 +1,7 @@
 // Package archiver turns the streams into history: it takes what stands on them, holds it against its subject and its digest,
-// stores it, tells what it changed, and puts what cannot be stored into quarantine. Beside that it marks the devices that left the inventory, and
-// removes in small steps what the retention no longer keeps. It may be killed at any moment: what was not acknowledged comes
-// again, and to store something twice changes nothing.
+// stores it, tells what it changed, and puts what cannot be stored into quarantine. Beside that it marks the devices that left
+// the inventory, and removes in small steps what the retention no longer keeps. It may be killed at any moment: what was not
+// acknowledged comes again, and to store something twice changes nothing.
 package archiver
 
 import (

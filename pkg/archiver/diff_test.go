@@ -10,6 +10,7 @@ import (
 
 	"github.com/confhaul/confhaul/pkg/archive"
 	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 	"github.com/confhaul/confhaul/pkg/routeros"
 	"github.com/confhaul/confhaul/pkg/stream"
 )
@@ -87,7 +88,10 @@ func TestDiffAfterKill(t *testing.T) {
 		t.Fatalf("told before: %+v", d)
 	}
 	h.run(h.store)
-	h.awaitTaken()
+	h.eventually("the redelivery", func() bool {
+		natsiotest.Hurry(h.within(), h.conn.JetStream(), stream.SnapshotStream, stream.ArchiverName)
+		return h.taken()
+	})
 	if d := h.diffs(); len(d) != 1 || d[0].Version != 2 {
 		t.Errorf("told: %+v", d)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -109,6 +110,7 @@ func (m *Mirror) write(ctx context.Context, dir string) (Report, error) {
 			return Report{}, err
 		}
 	}
+	maps.DeleteFunc(m.damaged, func(id string, _ error) bool { return u.wanted[id] == "" }) // gone since
 	u.dropOrphans()
 	if len(u.commits) > 0 {
 		slices.SortStableFunc(u.commits, func(a, b commit) int { return a.at.Compare(b.at) })

@@ -351,8 +351,14 @@ func TestDamage(t *testing.T) {
 	if r, err := m.Rebuild(h.ctx); r.Commits != 1 || !errors.Is(err, archive.ErrDamaged) {
 		t.Errorf("rebuilt: %+v, %v", r, err)
 	}
+	if err := h.store.Remove(h.ctx, []string{"a"}, at(2)); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := m.Update(h.ctx); err != nil {
+		t.Errorf("without the device: %+v, %v", r, err)
+	}
 	a.Change()
-	h.put(a.Snapshot(at(2)))
+	h.put(a.Snapshot(at(3)))
 	m.src = h.store
 	if r, err := m.Update(h.ctx); r.Commits != 1 || err != nil { // what was in the archive before needs a rebuild
 		t.Errorf("mended: %+v, %v", r, err)
