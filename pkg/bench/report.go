@@ -74,7 +74,7 @@ func Figures() []Figure {
 		{"mallocs", "allocations per device", false, perDevice(func(s Sweep) float64 { return s.Mallocs })},
 		{"alloc_kb", "allocated per device, KB", false, perDevice(func(s Sweep) float64 { return s.AllocBytes / 1e3 })},
 		{"export_kb", "export per device, KB", false, perDevice(func(s Sweep) float64 { return float64(s.Bytes) / 1e3 })},
-		{"asks_per_s", "requests made per second", true, func(_ Load, s Sweep) float64 { return perSecond(s.Devices, s.Ask) }},
+		{"asks_per_s", "tasks made per second", true, func(_ Load, s Sweep) float64 { return perSecond(s.Devices, s.Ask) }},
 		{"redis_cpu_ms", "CPU of Redis per device, ms", true, perDevice(func(s Sweep) float64 { return ms(s.Redis) })},
 		{"redis_tasks_per_s", "tasks per second of Redis' CPU", true, func(_ Load, s Sweep) float64 { return perSecond(s.Devices, s.Redis) }},
 		{"nats_cpu_ms", "CPU of NATS per device, ms", true, perDevice(func(s Sweep) float64 { return ms(s.NATS) })},

@@ -4,7 +4,6 @@ package cli
 
 import (
 	"bufio"
-	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -16,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/confhaul/confhaul/cmd/internal/app"
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/bench"
 )
@@ -102,25 +100,25 @@ func TestBenchOptions(t *testing.T) {
 func TestBenchCountsLosses(t *testing.T) {
 	t.Parallel()
 	l := bench.Load{Devices: 2, Size: 100}
-	state := func(r backup.Result, bytes int) app.Asked {
-		return app.Asked{State: backup.State{Result: r, Bytes: bytes}}
+	state := func(r backup.Result, bytes int) backup.State {
+		return backup.State{Result: r, Bytes: bytes, AttemptStarted: time.Now().Add(time.Minute)}
 	}
 	for name, tc := range map[string]struct {
 		kind    bench.Kind
-		answers []app.Asked
+		answers []backup.State
 		ok      bool
 	}{
-		"all new":        {bench.KindFirst, []app.Asked{state(backup.ResultChanged, 100), state(backup.ResultChanged, 120)}, true},
-		"all unchanged":  {bench.KindUnchanged, []app.Asked{state(backup.ResultUnchanged, 100), state(backup.ResultUnchanged, 100)}, true},
-		"one is missing": {bench.KindFirst, []app.Asked{state(backup.ResultChanged, 100)}, false},
-		"one failed":     {bench.KindFirst, []app.Asked{state(backup.ResultChanged, 100), state(backup.ResultFailed, 100)}, false},
-		"one not asked":  {bench.KindFirst, []app.Asked{state(backup.ResultChanged, 100), {Error: errors.New("blocked")}}, false},
-		"one changed":    {bench.KindUnchanged, []app.Asked{state(backup.ResultUnchanged, 100), state(backup.ResultChanged, 100)}, false},
-		"one is short":   {bench.KindFirst, []app.Asked{state(backup.ResultChanged, 100), state(backup.ResultChanged, 99)}, false},
+		"all new":        {bench.KindFirst, []backup.State{state(backup.ResultChanged, 100), state(backup.ResultChanged, 120)}, true},
+		"all unchanged":  {bench.KindUnchanged, []backup.State{state(backup.ResultUnchanged, 100), state(backup.ResultUnchanged, 100)}, true},
+		"one is missing": {bench.KindFirst, []backup.State{state(backup.ResultChanged, 100)}, false},
+		"one failed":     {bench.KindFirst, []backup.State{state(backup.ResultChanged, 100), state(backup.ResultFailed, 100)}, false},
+		"one is old":     {bench.KindFirst, []backup.State{state(backup.ResultChanged, 100), {Result: backup.ResultChanged, Bytes: 100}}, false},
+		"one changed":    {bench.KindUnchanged, []backup.State{state(backup.ResultUnchanged, 100), state(backup.ResultChanged, 100)}, false},
+		"one is short":   {bench.KindFirst, []backup.State{state(backup.ResultChanged, 100), state(backup.ResultChanged, 99)}, false},
 	} {
 		out := newBenchOutcome(tc.kind, l)
 		for _, a := range tc.answers {
-			out.answer(a)
+			out.hear("a", a)
 		}
 		if err := out.check(); (err == nil) != tc.ok {
 			t.Errorf("%s: %v", name, err)

@@ -44,25 +44,6 @@ func (p *benchProgress) count(n, of int) {
 	}
 }
 
-// follow counts until stop is called, which waits for the last count.
-func (p *benchProgress) follow(n func() int, of int) (stop func()) {
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(benchRedrawInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-quit:
-				return
-			case <-tick.C:
-				p.count(n(), of)
-			}
-		}
-	}()
-	return func() { close(quit); <-done }
-}
-
 // end takes the last line away where it stands in place.
 func (p *benchProgress) end() {
 	p.mu.Lock()

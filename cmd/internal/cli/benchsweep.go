@@ -9,18 +9,17 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/confhaul/confhaul/cmd/internal/app"
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/bench"
 	"github.com/confhaul/confhaul/pkg/device"
 )
 
-// sweep has a new worker back up the whole fleet. Everything is asked for while the sites are paused, so that it finds all
-// tasks in the queues.
+// sweep has a new worker back up the whole fleet: a slot of every router is due. The tasks are made while the sites are paused,
+// so that it finds them all in the queues.
 func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) (s bench.Sweep, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, benchStepTimeout, fmt.Errorf("%s sweep: not done within %s", kind, benchStepTimeout))
 	defer cancel()
-	h.progress.step("%s: %s sweep: asking for backups", h.name, kind)
+	h.progress.step("%s: %s sweep: making tasks", h.name, kind)
 	if err := h.pause(ctx); err != nil {
 		return s, err
 	}
@@ -29,15 +28,18 @@ func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) 
 		return s, err
 	}
 	defer func() { err = errors.Join(err, w.Stop()) }()
-	out := newBenchOutcome(kind, h.o.load)
-	asks, started := app.NewAsks(), time.Now()
-	stop := h.progress.follow(asks.Open, h.o.load.Devices)
-	err = h.parts.Ask(ctx, asks, h.devices, app.How{}, out.answer)
-	stop()
-	if err != nil {
+	out, started := newBenchOutcome(kind, h.o.load), time.Now()
+	if err := h.enqueue(ctx, out.slot); err != nil {
 		return s, err
 	}
 	s.Ask = time.Since(started)
+	due := time.NewTimer(time.Until(out.slot))
+	defer due.Stop()
+	select {
+	case <-ctx.Done():
+		return s, context.Cause(ctx)
+	case <-due.C:
+	}
 	h.progress.step("%s: %s sweep", h.name, kind)
 	before, err := h.begin(ctx, w, address)
 	if err != nil {
@@ -48,7 +50,7 @@ func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) 
 			return s, err
 		}
 	}
-	if err := h.release(ctx, asks, out); err != nil {
+	if err := h.release(ctx, out); err != nil {
 		return s, err
 	}
 	after, err := h.end(ctx, w, address)
@@ -68,14 +70,42 @@ func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) 
 	return s, out.check()
 }
 
+// enqueue makes each router's task for the slot, in place of the one for the slot that the scheduler has in mind.
+func (h *benchHouse) enqueue(ctx context.Context, slot time.Time) error {
+	const atOnce = 16
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i, d := range h.devices {
+		h.progress.count(i, h.o.load.Devices)
+		g.Go(func() error {
+			if _, err := h.parts.Queue.Remove(ctx, d.Site, d.ID); err != nil {
+				return err
+			}
+			_, err := h.parts.Queue.EnsureNow(ctx, d.Site, backup.Task{Device: d.ID, Slot: slot.Unix(), Reason: backup.ReasonSlot}, false)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+var errBenchSwept = errors.New("every router has an outcome")
+
 // release resumes the sites and hears the outcomes.
-func (h *benchHouse) release(ctx context.Context, asks *app.Asks, out *benchOutcome) error {
+func (h *benchHouse) release(ctx context.Context, out *benchOutcome) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return h.parts.Await(ctx, asks, func(a app.Asked) {
-			out.answer(a)
+		err := h.parts.Store.Watch(ctx, func(c backup.Change) error {
+			out.hear(c.Key, c.State)
 			h.progress.count(out.heard, h.o.load.Devices)
-		})
+			if out.heard == h.o.load.Devices {
+				return errBenchSwept
+			}
+			return nil
+		}, nil, backup.BucketState)
+		if errors.Is(err, errBenchSwept) {
+			return nil
+		}
+		return errors.Join(err, context.Cause(ctx))
 	})
 	g.Go(func() error { return h.amend(ctx, func(s *device.Site) { s.Paused = nil }) })
 	return g.Wait()
@@ -85,6 +115,7 @@ func (h *benchHouse) release(ctx context.Context, asks *app.Asks, out *benchOutc
 type benchOutcome struct {
 	kind        bench.Kind
 	load        bench.Load
+	slot        time.Time
 	heard, good int
 	bytes       int64
 	first, last time.Time
@@ -92,25 +123,25 @@ type benchOutcome struct {
 }
 
 func newBenchOutcome(kind bench.Kind, l bench.Load) *benchOutcome {
-	return &benchOutcome{kind: kind, load: l}
+	return &benchOutcome{kind: kind, load: l, slot: time.Now().Truncate(time.Second).Add(time.Second)}
 }
 
 const badShown = 3
 
-func (o *benchOutcome) answer(a app.Asked) {
+// hear takes a router's state, which counts where it shows an attempt for the slot that has ended.
+func (o *benchOutcome) hear(key string, s backup.State) {
+	if s.AttemptStarted.Before(o.slot) || s.Running != nil {
+		return
+	}
 	o.heard++
-	s, want := a.State, backup.ResultUnchanged
+	want := backup.ResultUnchanged
 	if o.kind == bench.KindFirst {
 		want = backup.ResultChanged
 	}
-	if a.Error == nil && s.Result == want && s.Bytes >= o.load.Size {
+	if s.Result == want && s.Bytes >= o.load.Size {
 		o.good++
 	} else if len(o.bad) < badShown {
-		why := fmt.Sprintf("%s, %d bytes %s", s.Result, s.Bytes, s.Reason)
-		if a.Error != nil {
-			why = a.Error.Error()
-		}
-		o.bad = append(o.bad, a.Device.ID+": "+why)
+		o.bad = append(o.bad, fmt.Sprintf("%s: %s, %d bytes %s", key, s.Result, s.Bytes, s.Reason))
 	}
 	o.bytes += int64(s.Bytes)
 	if o.first.IsZero() || s.AttemptStarted.Before(o.first) {
