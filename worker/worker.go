@@ -18,14 +18,14 @@ import (
 	"github.com/confhaul/confhaul/pkg/secret"
 )
 
-// Store is what is known of devices. Revision 0 means that there is no record. What Request and Breaker say may be a moment
-// old, unless the task was made for a request: asked.
+// Store is what is known of devices. Revision 0 means that there is no record. What Device, Request, HostKey and Breaker say may
+// be a moment old, unless the task was made for a request (asked), or the router showed another host key (anew).
 type Store interface {
 	Device(ctx context.Context, key string) (device.Device, bool, error)
 	State(ctx context.Context, key string) (backup.State, uint64, error)
 	PutState(ctx context.Context, key string, s backup.State, revision uint64) (uint64, error)
 	Request(ctx context.Context, key string, asked bool) (backup.Request, bool, error)
-	HostKey(ctx context.Context, key string) (device.HostKey, bool, error)
+	HostKey(ctx context.Context, key string, anew bool) (device.HostKey, bool, error)
 	TrustHostKey(ctx context.Context, key string, k device.HostKey) (device.HostKey, error)
 	Breaker(ctx context.Context, version string) (backup.Breaker, uint64, error)
 	PutBreaker(ctx context.Context, version string, b backup.Breaker, revision uint64) (uint64, error)
@@ -213,7 +213,7 @@ func (r *run) findWay(ctx context.Context) error {
 		if hop.Credential, err = r.o.Credentials.Credential(ctx, j.Credential); err != nil {
 			return fmt.Errorf("jump host %s: %w", j.ID, err)
 		}
-		if hop.HostKey, err = r.hostKey(ctx, j.Key()); err != nil {
+		if hop.HostKey, err = r.hostKey(ctx, j.Key(), false); err != nil {
 			return err
 		}
 		r.way = append(r.way, hop)
@@ -222,8 +222,8 @@ func (r *run) findWay(ctx context.Context) error {
 }
 
 // hostKey reads the host key on record; nil where there is none.
-func (r *run) hostKey(ctx context.Context, key string) (*device.HostKey, error) {
-	k, found, err := r.o.Store.HostKey(ctx, key)
+func (r *run) hostKey(ctx context.Context, key string, anew bool) (*device.HostKey, error) {
+	k, found, err := r.o.Store.HostKey(ctx, key, anew)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -272,7 +272,7 @@ func (r *run) guarded(ctx context.Context) (e backup.Export, seq uint64, err err
 
 // collectAndPublish returns the stream sequence of the device's last snapshot after a proven export.
 func (r *run) collectAndPublish(ctx context.Context) (backup.Export, uint64, error) {
-	known, err := r.hostKey(ctx, r.key)
+	known, err := r.hostKey(ctx, r.key, false)
 	if err != nil {
 		return backup.Export{}, 0, err
 	}
@@ -303,7 +303,7 @@ func (r *run) collect(ctx context.Context, known *device.HostKey) (backup.Export
 	if fault.KindOf(err) != fault.HostKey || export.HostKey == nil {
 		return export, err
 	}
-	now, rerr := r.hostKey(ctx, r.key)
+	now, rerr := r.hostKey(ctx, r.key, true)
 	switch {
 	case rerr != nil:
 		return export, rerr

@@ -25,21 +25,22 @@ const (
 // the server. When timeout passes or ctx ends, the error is a fault.Infrastructure of the step; every other error is the
 // request's own, untouched.
 func Do(ctx context.Context, timeout time.Duration, step string, request func(context.Context) error) error {
-	whole, cancel := context.WithTimeout(ctx, timeout)
+	deadline := time.Now().Add(timeout)
+	err := try(ctx, min(timeout, TryTimeout), request)
+	if err == nil || !transient(err) { // nearly always: the rest costs nothing then
+		return err
+	}
+	whole, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	for {
-		err := try(whole, request)
-		if err == nil || !transient(err) {
+	for pause(whole, RetryDelay) {
+		if err = try(whole, TryTimeout, request); err == nil || !transient(err) {
 			return err
 		}
-		if pause(whole, RetryDelay) {
-			continue
-		}
-		if ctx.Err() != nil {
-			return fault.New(fault.Infrastructure, step, "%w", context.Cause(ctx))
-		}
-		return fault.New(fault.Infrastructure, step, "no answer from NATS within %s: %w", timeout, plain(err))
 	}
+	if ctx.Err() != nil {
+		return fault.New(fault.Infrastructure, step, "%w", context.Cause(ctx))
+	}
+	return fault.New(fault.Infrastructure, step, "no answer from NATS within %s: %w", timeout, plain(err))
 }
 
 // Fail makes err a fault.Infrastructure of the step, unless it has a kind already.
@@ -63,8 +64,8 @@ func plain(err error) error {
 	return err
 }
 
-func try(ctx context.Context, request func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, TryTimeout)
+func try(ctx context.Context, timeout time.Duration, request func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return request(ctx)
 }

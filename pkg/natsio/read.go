@@ -29,6 +29,7 @@ type Reader struct {
 	Stream         string
 	Subjects       []string // none: all
 	LastPerSubject bool     // of records: begin with the last message of each subject, not with the first of all
+	NewOnly        bool     // begin after what stands there at the start
 	HeadersOnly    bool     // messages come without their data
 	// OnMessage gets each message once and in order, but all of them again where the stream was lost and made anew. An error ends Read.
 	OnMessage func(jetstream.Msg, *jetstream.MsgMetadata) error
@@ -180,10 +181,14 @@ func (r *reading) open(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info := stream.CachedInfo(); r.last > info.State.LastSeq || !r.created.Equal(info.Created) {
-		if !r.created.IsZero() {
-			r.tell(ctx, fmt.Errorf("read stream %s: it is not the stream it was: reading it again from the start", r.Stream))
+	switch info := stream.CachedInfo(); {
+	case r.created.IsZero():
+		r.created = info.Created
+		if r.NewOnly {
+			r.last = info.State.LastSeq
 		}
+	case r.last > info.State.LastSeq, !r.created.Equal(info.Created):
+		r.tell(ctx, fmt.Errorf("read stream %s: it is not the stream it was: reading it again from the start", r.Stream))
 		r.created, r.last = info.Created, 0
 	}
 	cfg := jetstream.ConsumerConfig{

@@ -10,8 +10,9 @@ import (
 )
 
 // Latest is a Store that answers from memory what nearly every backup asks and hardly anything changes: the sites, the
-// credentials' breakers, and that nobody asked for a backup. A watch keeps it up, within milliseconds; before Follow has read
-// everything, and while there is no connection, it asks the server as Store does.
+// credentials' breakers, that nobody asked for a backup, and the devices and host keys that it has read before. A watch keeps
+// it up, within milliseconds; before Follow has read everything, and while there is no connection, it asks the server as
+// Store does.
 type Latest struct {
 	*Store
 
@@ -20,6 +21,27 @@ type Latest struct {
 	sites    map[string]record[device.Site] // by key
 	breakers map[string]record[backup.Breaker]
 	requests map[string]uint64 // revisions of those that stand; also of some that have expired
+	devices  remembered[device.Device]
+	hostKeys remembered[device.HostKey]
+}
+
+// rememberedMax bounds the records of a kind that are remembered: some 25 MB of devices. Others are read from the server.
+const rememberedMax = 50_000
+
+// remembered are records, by key, that were read and have not changed since.
+type remembered[T any] struct {
+	records map[string]T
+	changes uint64 // that the watch brought
+}
+
+func (r *remembered[T]) forget(key string) {
+	delete(r.records, key)
+	r.changes++
+}
+
+func (r *remembered[T]) forgetAll() {
+	clear(r.records)
+	r.changes++
 }
 
 type record[T any] struct {
@@ -29,13 +51,28 @@ type record[T any] struct {
 
 // NewLatest makes a Latest, for Follow to fill.
 func NewLatest(s *Store) *Latest {
-	return &Latest{Store: s, sites: map[string]record[device.Site]{}, breakers: map[string]record[backup.Breaker]{}, requests: map[string]uint64{}}
+	return &Latest{
+		Store: s, sites: map[string]record[device.Site]{}, breakers: map[string]record[backup.Breaker]{}, requests: map[string]uint64{},
+		devices: remembered[device.Device]{records: map[string]device.Device{}}, hostKeys: remembered[device.HostKey]{records: map[string]device.HostKey{}},
+	}
 }
 
 // Follow keeps up with what changes until ctx ends, which is no error. It is called once.
 func (l *Latest) Follow(ctx context.Context) error {
 	defer l.setReady(false)
-	return l.Watch(ctx, l.apply, func() { l.setReady(true) }, backup.BucketSites, backup.BucketRequests, backup.BucketCredentials)
+	readers := l.readers(nil, l.apply, func() { l.setReady(true) },
+		backup.BucketDevices, bucketHostKeys, backup.BucketSites, backup.BucketRequests, backup.BucketCredentials)
+	for i := range readers[:2] {
+		readers[i].NewOnly = true
+		readers[i].Report = func(err error) { // whatever happened there, nothing of it is missed
+			l.mu.Lock()
+			l.devices.forgetAll()
+			l.hostKeys.forgetAll()
+			l.mu.Unlock()
+			l.report(err)
+		}
+	}
+	return l.conn.Read(ctx, readers...)
 }
 
 func (l *Latest) setReady(ready bool) {
@@ -54,6 +91,10 @@ func (l *Latest) apply(c backup.Change) error {
 		keep(l.breakers, c, record[backup.Breaker]{c.Breaker, c.Revision})
 	case backup.BucketRequests:
 		keep(l.requests, c, c.Revision)
+	case backup.BucketDevices:
+		l.devices.forget(c.Key)
+	case bucketHostKeys:
+		l.hostKeys.forget(c.Key)
 	}
 	return nil
 }
@@ -68,6 +109,40 @@ func keep[T any](m map[string]T, c backup.Change, value T) {
 
 // fresh says whether memory may answer; the caller holds the lock.
 func (l *Latest) fresh() bool { return l.ready && l.conn.Connected() }
+
+// recall answers from memory, or reads and remembers.
+func recall[T any](l *Latest, from *remembered[T], key string, read func() (T, bool, error)) (T, bool, error) {
+	l.mu.RLock()
+	known, remembers := from.records[key]
+	changes, fresh := from.changes, l.fresh()
+	l.mu.RUnlock()
+	if remembers && fresh {
+		return known, true, nil
+	}
+	value, found, err := read()
+	if err == nil && found && fresh {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if from.changes == changes && len(from.records) < rememberedMax { // else it may be what was read that changed
+			from.records[key] = value
+		}
+	}
+	return value, found, err
+}
+
+// Device is as that of Store.
+func (l *Latest) Device(ctx context.Context, key string) (device.Device, bool, error) {
+	return recall(l, &l.devices, key, func() (device.Device, bool, error) { return l.Store.Device(ctx, key) })
+}
+
+// HostKey is as that of Store. anew says that memory is not to be believed: a router showed another key.
+func (l *Latest) HostKey(ctx context.Context, key string, anew bool) (device.HostKey, bool, error) {
+	read := func() (device.HostKey, bool, error) { return l.Store.HostKey(ctx, key) }
+	if anew {
+		return read()
+	}
+	return recall(l, &l.hostKeys, key, read)
+}
 
 // Site is as that of Store.
 func (l *Latest) Site(ctx context.Context, name string) (device.Site, uint64, error) {

@@ -86,6 +86,87 @@ func TestLatest(t *testing.T) {
 	}
 }
 
+// TestRemembered: a device and a host key are read once, and again after a change.
+func TestRemembered(t *testing.T) {
+	t.Parallel()
+	srv := natsiotest.StartServer(t)
+	conn := natsiotest.Connect(t, srv)
+	s, err := Open(natsiotest.Within(t), conn, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := natsiotest.Within(t)
+	d := device.Device{ID: "r1", Site: "berlin", Name: "one"}
+	hostKey := device.HostKey{Fingerprint: "SHA256:one"}
+	if err := s.PutDevice(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	revision := must(s.PutHostKey(ctx, d.Key(), hostKey, 0))(t)
+	l := NewLatest(s)
+	following, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Follow(following) }()
+	await(t, "ready", func() bool { l.mu.RLock(); defer l.mu.RUnlock(); return l.fresh() })
+	check := func(when, name, fingerprint string) {
+		t.Helper()
+		await(t, when, func() bool {
+			got, found1, err1 := l.Device(ctx, d.Key())
+			k, found2, err2 := l.HostKey(ctx, d.Key(), false)
+			return errors.Join(err1, err2) == nil && found1 == (name != "") && found2 == (fingerprint != "") && got.Name == name && k.Fingerprint == fingerprint
+		})
+	}
+	check("read", "one", "SHA256:one")
+	spoil := func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.devices.records[d.Key()] = device.Device{Name: "remembered"}
+		l.hostKeys.records[d.Key()] = device.HostKey{Fingerprint: "SHA256:remembered"}
+	}
+	spoil()
+	check("remembered", "remembered", "SHA256:remembered")
+	if k, _, err := l.HostKey(ctx, d.Key(), true); err != nil || k.Fingerprint != hostKey.Fingerprint {
+		t.Errorf("read anew: %+v, %v", k, err)
+	}
+	d.Name, hostKey.Fingerprint = "two", "SHA256:two"
+	if err := s.PutDevice(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	must(s.PutHostKey(ctx, d.Key(), hostKey, revision))(t)
+	check("changed", "two", "SHA256:two")
+	spoil()
+	if err := s.DeleteDevice(ctx, d.Key()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ForgetHostKey(ctx, d.Key()); err != nil {
+		t.Fatal(err)
+	}
+	check("deleted", "", "")
+
+	// What changes while the server is away is heard when it is back.
+	if err := s.PutDevice(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	check("back", "two", "")
+	spoil()
+	srv.Stop()
+	await(t, "the loss of the server", func() bool { return !conn.Connected() })
+	srv.Start()
+	other := natsiotest.Connect(t, srv)
+	s2, err := Open(natsiotest.Within(t), other, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Name = "three"
+	if err := s2.PutDevice(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a change after a restart", func() bool { got, _, err := l.Device(ctx, d.Key()); return err == nil && got.Name == "three" })
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(natsiotest.Patience)

@@ -30,6 +30,11 @@ func (s *Store) Watch(ctx context.Context, fn func(backup.Change) error, ready f
 
 // WatchKeys is Watch for the records with one of the keys; no keys: all. A few keys cost the same in a fleet of any size.
 func (s *Store) WatchKeys(ctx context.Context, keys []string, fn func(backup.Change) error, ready func(), buckets ...backup.Bucket) error {
+	return s.conn.Read(ctx, s.readers(keys, fn, ready, buckets...)...)
+}
+
+// readers has one for each bucket.
+func (s *Store) readers(keys []string, fn func(backup.Change) error, ready func(), buckets ...backup.Bucket) []natsio.Reader {
 	waiting := len(buckets)
 	readers := make([]natsio.Reader, 0, len(buckets))
 	for _, b := range buckets {
@@ -45,7 +50,7 @@ func (s *Store) WatchKeys(ctx context.Context, keys []string, fn func(backup.Cha
 		}
 		readers = append(readers, r)
 	}
-	return s.conn.Read(ctx, readers...)
+	return readers
 }
 
 // subject is where a bucket's stream keeps a key; * stands for any one token of it.
