@@ -68,7 +68,7 @@ type Options struct {
 	Publisher   Publisher
 	Collector   Collector
 	Credentials Credentials
-	Presence    Presence // nil: every device is tried
+	Presence    Presence // nil: as the queue knows it
 	Meter       Meter
 	Log         *slog.Logger
 
@@ -164,7 +164,7 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 			return r.notDialled(err)
 		}
 	}
-	online := ""
+	online := t.Online
 	if r.o.Presence != nil {
 		if online, err = r.o.Presence.Online(ctx, r.dev.ID); err != nil {
 			r.log.Warn("device status not readable: trying anyway", "err", err)

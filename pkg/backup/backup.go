@@ -35,6 +35,8 @@ type Task struct {
 	Reason Reason `json:"reason"`
 	// Ticket tells this task from every other one that the device ever had; the queue sets it.
 	Ticket string `json:"ticket,omitempty"`
+	// Online is what the device's status key said when the queue handed the task out: "" where there is none.
+	Online string `json:"-"`
 }
 
 // TaskID is constant per device, so that a device has one outstanding task at most.

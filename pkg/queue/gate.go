@@ -6,6 +6,7 @@ import (
 	"crypto/sha1" // as Redis names scripts
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -17,12 +18,12 @@ import (
 	"github.com/confhaul/confhaul/pkg/backup"
 )
 
-// guard stands in front of asynq's dequeue script (its KEYS: pending, paused, active, lease), in the same atomic script. The
+// dequeueGuard stands in front of asynq's dequeue script (its KEYS: pending, paused, active, lease), in the same atomic script. The
 // length of asynq's active list is the number of the queue's tasks in work over the whole fleet. A queue without a limit
 // key hands out nothing: an emptied Redis must never mean unlimited. A task that comes too early for the site's rate stays
 // pending; then the answer is the microseconds to wait. The time is Redis', so that workers' clocks do not matter; a start
 // that lies ahead of it was written by another server's clock and does not count.
-const guard = `
+const dequeueGuard = `
 local site = string.match(KEYS[3], "{.*}")
 local sessions, rate = string.match(redis.call("GET", "confhaul:" .. site .. ":limit") or "", "^(%S+) ?(%S*)$")
 sessions, rate = tonumber(sessions or "") or 0, tonumber(rate or "") or 0
@@ -47,6 +48,27 @@ if next and redis.call("EXISTS", KEYS[2]) == 0 and redis.call("EXISTS", ARGV[2] 
 	redis.call("HSET", ARGV[2] .. next, "run", ARGV[#ARGV])
 end
 `
+
+// handOut runs asynq's dequeue script and says, beside the message that it gives, what the device's status key says: a look
+// that costs nothing here and a message of its own elsewhere. A key that cannot be read is none.
+const handOut = `
+local message = dequeue()
+if not message then return nil end
+local status = redis.pcall("GET", "device:" .. (string.match(next or "", "^backup:(.*)$") or "") .. ":status")
+return {message, type(status) == "string" and status or "", next}
+`
+
+// guardDequeue makes asynq's dequeue script one with its guard.
+func guardDequeue(script string) string {
+	guard := dequeueGuard
+	if backup.Sabotaged("limit") {
+		guard = `local next = redis.call("LINDEX", KEYS[1], -1)`
+	}
+	return guard + "\nlocal function dequeue()\n" + script + "\nend\n" + handOut
+}
+
+// guardFinish makes a script by which asynq ends a run one with its guard.
+func guardFinish(script string) string { return finishGuard + script }
 
 // slotWait is how long a dequeue waits, for a session of a full worker to end and for the site's rate, before its server
 // looks around again.
@@ -75,7 +97,7 @@ end
 `
 
 // gate is a go-redis hook that sees every command of a worker's asynq servers. It
-//   - puts the guards before asynq's scripts, which it knows by the shape of their keys and whose text it asks for by
+//   - puts guards around asynq's scripts, which it knows by the shape of their keys and whose text it asks for by
 //     answering the first EVALSHA with NOSCRIPT, whereupon go-redis sends the text;
 //   - takes a slot of this process before a dequeue, which the handler gives back, so that the number of sessions is
 //     counted by us and not by asynq, which forgets handlers that outlive their deadline, and no queue has more than its
@@ -95,6 +117,8 @@ type gate struct {
 	guarded bool                 // a dequeue with the guard has run
 	unsure  map[string]time.Time // when the end of a run had no answer, by task id; asynq repeats it until its lease ends
 	retaken map[string]time.Time // until when such a repeat may come although the task is in work again
+
+	statuses map[string]string // what the status keys of devices said whose tasks were handed out, by task id, until the handler has it
 }
 
 // script is one of asynq's with a guard before it.
@@ -108,6 +132,7 @@ func newGate(sessions int, hold func() bool, told func(error), waiting func() ma
 	return &gate{
 		slots: make(chan struct{}, sessions), share: newShare(sessions, waiting), hold: hold, told: told,
 		process: rand.Text(), scripts: map[string]script{}, unsure: map[string]time.Time{}, retaken: map[string]time.Time{},
+		statuses: map[string]string{},
 	}
 }
 
@@ -141,23 +166,22 @@ func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 
 func (g *gate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		name := cmd.Name()
-		if name != "evalsha" && name != "eval" {
+		script, ok := cmd.(*redis.Cmd)
+		if name := cmd.Name(); !ok || name != "evalsha" && name != "eval" {
 			return next(ctx, cmd)
 		}
-		args := cmd.Args()
-		if isDequeue(args) {
-			return g.dequeue(ctx, cmd, next)
+		switch {
+		case isDequeue(cmd.Args()):
+			return g.dequeue(ctx, script, next)
+		case isFinish(cmd.Args()):
+			return g.finish(ctx, script, next)
 		}
-		if !isFinish(args) {
-			return next(ctx, cmd)
-		}
-		return g.finish(ctx, cmd, next)
+		return next(ctx, cmd)
 	}
 }
 
 // finish ends a run.
-func (g *gate) finish(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+func (g *gate) finish(ctx context.Context, cmd *redis.Cmd, next redis.ProcessHook) error {
 	id := finished(cmd.Args())
 	if errors.Is(ctx.Err(), context.Canceled) { // a repeat
 		if g.isRetaken(id) {
@@ -168,7 +192,7 @@ func (g *gate) finish(ctx context.Context, cmd redis.Cmder, next redis.ProcessHo
 		defer cancel()
 		ctx = live
 	}
-	err := g.guard(ctx, finishGuard, cmd, next)
+	_, err := g.run(ctx, guardFinish, cmd, next)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -180,10 +204,13 @@ func (g *gate) finish(ctx context.Context, cmd redis.Cmder, next redis.ProcessHo
 	return err
 }
 
-// taken says that a run of the task begins here: what asynq may still repeat of an earlier one must not end it.
-func (g *gate) taken(id string) {
+// taken says that a run of the task begins here: what asynq may still repeat of an earlier one must not end it. It returns what
+// the device's status key said.
+func (g *gate) taken(id string) (status string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	status = g.statuses[id]
+	delete(g.statuses, id)
 	const repeats = leaseDuration + rescueTimeout
 	for other, at := range g.unsure {
 		if time.Since(at) > repeats {
@@ -199,6 +226,7 @@ func (g *gate) taken(id string) {
 		delete(g.unsure, id)
 		g.retaken[id] = time.Now().Add(repeats)
 	}
+	return status
 }
 
 func (g *gate) isRetaken(id string) bool {
@@ -208,11 +236,7 @@ func (g *gate) isRetaken(id string) bool {
 	return ok && time.Now().Before(until)
 }
 
-func (g *gate) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
-	limits := guard
-	if backup.Sabotaged("limit") {
-		limits = "-- no limits\n"
-	}
+func (g *gate) dequeue(ctx context.Context, cmd *redis.Cmd, next redis.ProcessHook) error {
 	site := siteOf(cmd.Args())
 	late := time.NewTimer(slotWait)
 	defer late.Stop()
@@ -220,12 +244,12 @@ func (g *gate) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessH
 		if g.hold() || !g.take(site, late.C) {
 			return nothing(cmd)
 		}
-		err := g.guard(ctx, limits, cmd, next)
-		wait, early := tooEarly(cmd, err)
+		answer, err := g.run(ctx, guardDequeue, cmd, next)
+		wait, early := tooEarly(answer)
 		handedOut := err == nil && !early
 		g.heard(err, handedOut)
 		if handedOut {
-			return nil // the handler gives the slot back
+			return g.handOut(cmd, answer) // the handler gives the slot back
 		}
 		g.release(site) // nothing was handed out, or nobody knows: then asynq's lease brings the task back
 		if !early {
@@ -261,46 +285,54 @@ func (g *gate) heard(err error, handedOut bool) {
 }
 
 // nothing is the answer of an empty queue.
-func nothing(cmd redis.Cmder) error {
+func nothing(cmd *redis.Cmd) error {
 	cmd.SetErr(redis.Nil)
 	return redis.Nil
 }
 
 // tooEarly says whether the guard kept a task back for the site's rate, and for how long.
-func tooEarly(cmd redis.Cmder, err error) (time.Duration, bool) {
-	c, ok := cmd.(*redis.Cmd)
-	if err != nil || !ok {
-		return 0, false
-	}
-	n, ok := c.Val().(int64)
+func tooEarly(answer any) (time.Duration, bool) {
+	n, ok := answer.(int64)
 	return time.Duration(n) * time.Microsecond, ok
 }
 
-// guard runs the script with a guard before it, and with this process' name as its last argument.
-func (g *gate) guard(ctx context.Context, guard string, cmd redis.Cmder, next redis.ProcessHook) error {
-	to, ok := cmd.(*redis.Cmd)
-	if !ok {
-		return next(ctx, cmd)
+// handOut gives asynq the message, and keeps the device's status for the handler.
+func (g *gate) handOut(cmd *redis.Cmd, answer any) error {
+	parts, ok := answer.([]any)
+	if !ok || len(parts) != 3 {
+		return fmt.Errorf("dequeue: an answer of another form: %T", answer)
 	}
-	args := append(slices.Clone(cmd.Args()), g.process)
-	if !g.put(guard, args) {
-		to.SetErr(noScript{})
-		return noScript{}
+	cmd.SetVal(parts[0])
+	if status, _ := parts[1].(string); status != "" {
+		id, _ := parts[2].(string)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.statuses[id] = status
 	}
-	guarded := redis.NewCmd(ctx, args...)
-	err := next(ctx, guarded)
-	to.SetVal(guarded.Val())
-	to.SetErr(err)
-	return err
+	return nil
 }
 
-// put swaps the script for the one with the guard before it; false while its text is not known yet.
-func (g *gate) put(guard string, args []any) bool {
+// run runs the script with its guard, and with this process' name as its last argument.
+func (g *gate) run(ctx context.Context, guarded func(string) string, cmd *redis.Cmd, next redis.ProcessHook) (any, error) {
+	args := append(slices.Clone(cmd.Args()), g.process)
+	if !g.put(guarded, args) {
+		cmd.SetErr(noScript{})
+		return nil, noScript{}
+	}
+	instead := redis.NewCmd(ctx, args...)
+	err := next(ctx, instead)
+	cmd.SetVal(instead.Val())
+	cmd.SetErr(err)
+	return instead.Val(), err
+}
+
+// put swaps the script for the one with its guard; false while its text is not known yet.
+func (g *gate) put(guarded func(string) string, args []any) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	of, _ := args[1].(string)
 	if args[0] == "eval" {
-		text := guard + of
+		text := guarded(of)
 		g.scripts[digest(of)] = script{text, digest(text)}
 		args[1] = text
 		return true

@@ -112,7 +112,7 @@ func TestGuard(t *testing.T) {
 			if _, err := pipe.Exec(ctx); err != nil {
 				t.Fatal(err)
 			}
-			got, err := c.redis.Eval(ctx, guard+`return "`+free+`"`, []string{k.of("pending"), k.of("paused"), k.of("active"), k.of("lease")}, 0, k.of("t:"), "me").Result()
+			got, err := c.redis.Eval(ctx, dequeueGuard+`return "`+free+`"`, []string{k.of("pending"), k.of("paused"), k.of("active"), k.of("lease")}, 0, k.of("t:"), "me").Result()
 			if errors.Is(err, redis.Nil) {
 				got, err = full, nil
 			}

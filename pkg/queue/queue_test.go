@@ -357,3 +357,34 @@ func TestNewerTaskGoesBack(t *testing.T) {
 		t.Errorf("a newer task waits %s and counts %v", retryDelay(0, err, nil), isFailure(err))
 	}
 }
+
+// TestOnline: a handler hears what the device's status key said, and a key that cannot be read keeps nobody waiting.
+func TestOnline(t *testing.T) {
+	t.Parallel()
+	c, url := newTestClient(t)
+	ctx := ctxFor(t)
+	setLimit(t, c, "a", -1)
+	for _, err := range []error{
+		c.redis.Set(ctx, "device:x:status", "offline", 0).Err(), c.redis.LPush(ctx, "device:y:status", "offline").Err(),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := make(chan [2]string, 3)
+	s := startServer(t, url, 1, func(_ context.Context, _ string, task backup.Task) (backup.Next, error) {
+		got <- [2]string{task.Device, task.Online}
+		return backup.Next{}, nil
+	}, "a")
+	for device, want := range map[string]string{"x": "offline", "y": "", "z": ""} {
+		if _, err := c.EnsureNow(ctx, "a", task(device), false); err != nil {
+			t.Fatal(err)
+		}
+		if g := await(t, got, "the handler of "+device); g != [2]string{device, want} {
+			t.Errorf("got %q, want %q of %s", g, want, device)
+		}
+	}
+	if n := len(s.gate.statuses); n != 0 {
+		t.Errorf("%d statuses are kept for good", n)
+	}
+}

@@ -153,8 +153,9 @@ func (s *Server) process(site string) func(context.Context, *asynq.Task) error {
 	return func(ctx context.Context, t *asynq.Task) error {
 		defer s.gate.release(site)
 		id, _ := asynq.GetTaskID(ctx)
-		s.gate.taken(id)
+		online := s.gate.taken(id)
 		task, err := backup.DecodeTask(t.Payload())
+		task.Online = online
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		s.mu.Lock()

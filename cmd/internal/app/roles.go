@@ -91,12 +91,14 @@ func Work(sites []string) Role {
 		if err != nil {
 			return err
 		}
-		presence := p.Queue
+		var presence worker.Presence
 		if status := p.Settings.StatusRedis; status.Reveal() != "" {
-			if presence, err = queue.NewClient(status); err != nil {
+			second, err := queue.NewClient(status)
+			if err != nil {
 				return err
 			}
-			defer func() { _ = presence.Close() }()
+			defer func() { _ = second.Close() }()
+			presence = second
 		}
 		if !p.Stream.Archived() && p.Settings.Archive.Dir == "" {
 			p.Log.Info("no archiver yet: the stream keeps the newest snapshots of each device only", "per_device", p.Settings.Stream.PerSubject)
