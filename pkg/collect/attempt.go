@@ -59,9 +59,6 @@ func (a *attempt) run(ctx context.Context) error {
 	if err := a.trust(ctx, conn); err != nil {
 		return err
 	}
-	if a.raw, err = a.memory.take(0); err != nil {
-		return err
-	}
 	if a.order.FileLeft {
 		a.removeFile(ctx, conn)
 	}
@@ -101,8 +98,15 @@ func (a *attempt) target() sshclient.Target {
 	}
 	d := a.order.Device
 	t := a.opens(d.Address, d.Port, a.order.Credential, a.order.HostKey)
-	t.Dial, t.Reserve = a.jumps.Dialer(hops), a.memory.reserve
+	t.Dial, t.Grow = a.jumps.Dialer(hops), a.grow
 	return t
+}
+
+// grow gives a buffer for output. The first is as large as the last export was, and a little more.
+func (a *attempt) grow(b []byte, limit int) ([]byte, error) {
+	const markerMax = 1 << 10
+	size := max(2*cap(b), a.order.LastBytes+a.order.LastBytes/16+markerMax)
+	return a.memory.grow(b, min(size, limit))
 }
 
 func (a *attempt) opens(address string, port int, c secret.Credential, k *device.HostKey) sshclient.Target {

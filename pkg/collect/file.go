@@ -104,11 +104,7 @@ func (a *attempt) checkFile(v routeros.Verdict) error {
 
 // ask runs a command that answers in a line or none.
 func (a *attempt) ask(ctx context.Context, conn *sshclient.Conn, command string) ([]byte, error) {
-	buffer, err := a.memory.take(0)
-	if err != nil {
-		return nil, err
-	}
-	buffer, err = conn.Exec(ctx, command, buffer, answerMax)
+	buffer, err := conn.Exec(ctx, command, nil, answerMax)
 	answer := bytes.Clone(buffer)
 	a.memory.give(buffer)
 	return answer, err

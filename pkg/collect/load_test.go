@@ -108,3 +108,33 @@ func TestCollectKeepsCountUntilRelease(t *testing.T) {
 	}
 	again.Release()
 }
+
+// TestMemoryKeeps: what is kept is bounded and is used again, but not a large buffer for a small export.
+func TestMemoryKeeps(t *testing.T) {
+	t.Parallel()
+	m := &memory{limit: 1 << 30}
+	var all [][]byte
+	for range 2 * keptMax / bufferMax {
+		b, err := m.take(bufferMax)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	for _, b := range all {
+		m.give(b)
+	}
+	if used := m.used.Load(); used != 0 || m.idle != keptMax || len(m.kept) != keptMax/bufferMax {
+		t.Errorf("%d bytes counted, %d kept in %d buffers", used, m.idle, len(m.kept))
+	}
+	if b := m.reuse(bufferMax / 2); cap(b) != bufferMax || m.idle != keptMax-bufferMax {
+		t.Errorf("a buffer of %d, %d bytes kept", cap(b), m.idle)
+	}
+	if b := m.reuse(bufferMin); b != nil {
+		t.Errorf("a buffer of %d for %d bytes", cap(b), bufferMin)
+	}
+	m.give(make([]byte, 0, bufferMax+1))
+	if m.idle != keptMax-bufferMax {
+		t.Error("one that is too large is kept")
+	}
+}

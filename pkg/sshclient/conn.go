@@ -29,7 +29,7 @@ type Conn struct {
 	watch    *watch
 	client   ssh.Conn
 	timeouts Timeouts
-	reserve  func(delta int) error
+	grow     func(b []byte, limit int) ([]byte, error)
 	key      device.HostKey
 	agreed   ssh.NegotiatedAlgorithms
 	done     chan struct{} // closes when the connection has ended

@@ -34,8 +34,8 @@ func Dial(ctx context.Context, t Target, trace func(backup.Step)) (*Conn, error)
 	if trace == nil {
 		trace = func(backup.Step) {}
 	}
-	if t.Reserve == nil {
-		t.Reserve = func(int) error { return nil }
+	if t.Grow == nil {
+		t.Grow = double
 	}
 	start := time.Now()
 	sock, err := connect(ctx, t)
@@ -116,7 +116,7 @@ func (h *handshake) run(sock *socket, auth ssh.AuthMethod) (*Conn, error) {
 		watch:    h.watch,
 		client:   client,
 		timeouts: h.target.Timeouts,
-		reserve:  h.target.Reserve,
+		grow:     h.target.Grow,
 		key:      *h.key,
 		done:     make(chan struct{}),
 	}

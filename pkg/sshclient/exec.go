@@ -16,6 +16,7 @@ const DefaultMaxBytes = 16 << 20
 
 const (
 	growMin   = 32 << 10 // bytes; the smallest buffer, and the whole of most exports
+	firstMax  = 512      // bytes of the first output that are read before there is a buffer for it
 	stderrMax = 1 << 20  // bytes of error output that are thrown away; RouterOS writes none
 )
 
@@ -25,7 +26,7 @@ const (
 // to commands that failed, so the output must prove itself.
 //
 // The buffer comes back with every error, and after an error the connection is closed. Errors are faults: timeout,
-// incomplete for a lost connection, toolarge, rejected, permission, unreachable, and those of Target.Reserve.
+// incomplete for a lost connection, toolarge, rejected, permission, unreachable, and those of Target.Grow.
 func (c *Conn) Exec(ctx context.Context, command string, dst []byte, max int) ([]byte, error) {
 	if max <= 0 {
 		max = DefaultMaxBytes
@@ -73,13 +74,19 @@ func (c *Conn) run(w *watch, ch ssh.Channel, command string, dst []byte, max int
 		return dst, c.lostFault(0, err)
 	}
 	start, end := len(dst), len(dst)+max
+	var first [firstMax]byte // so that a session that waits for its output holds no buffer
+	room := first[:min(firstMax, max+1)]
 	for {
-		if len(dst) == cap(dst) {
-			if dst, err = c.grow(dst, end+1); err != nil {
-				return dst, err
+		n, err := ch.Read(room)
+		if len(dst) == start {
+			for cap(dst)-start < n {
+				var refused error
+				if dst, refused = c.grow(dst, end+1); refused != nil {
+					return dst, refused
+				}
 			}
+			copy(dst[start:start+n], first[:n])
 		}
-		n, err := ch.Read(dst[len(dst):min(cap(dst), end+1)])
 		dst = dst[:len(dst)+n]
 		switch {
 		case len(dst) > end:
@@ -96,18 +103,20 @@ func (c *Conn) run(w *watch, ch ssh.Channel, command string, dst []byte, max int
 		if err != nil {
 			return dst, c.lostFault(len(dst)-start, err)
 		}
+		if len(dst) == cap(dst) {
+			if dst, err = c.grow(dst, end+1); err != nil {
+				return dst, err
+			}
+		}
+		room = dst[len(dst):min(cap(dst), end+1)]
 	}
 }
 
-// grow doubles dst, to a capacity of limit at most.
-func (c *Conn) grow(dst []byte, limit int) ([]byte, error) {
-	size := min(max(2*cap(dst), growMin), limit)
-	if err := c.reserve(size); err != nil {
-		return dst, err
-	}
-	larger := make([]byte, len(dst), size)
-	copy(larger, dst)
-	return larger, c.reserve(-cap(dst))
+// double is Target.Grow where nothing else is said.
+func double(b []byte, limit int) ([]byte, error) {
+	larger := make([]byte, len(b), min(max(2*cap(b), growMin), limit))
+	copy(larger, b)
+	return larger, nil
 }
 
 // why is the reason for a closed connection: what ended it under the command, or else what ended the command.

@@ -34,7 +34,7 @@ const fileAdvice = "the user's group needs the policy ftp"
 // context.WithTimeout(context.WithoutCancel(ctx), limit), and close the connection when the file is removed.
 //
 // The buffer comes back with every error. Errors are faults: permission, incomplete for a lost connection and, wrapping
-// fs.ErrNotExist, for a missing file, toolarge, rejected, timeout, unreachable, and those of Target.Reserve.
+// fs.ErrNotExist, for a missing file, toolarge, rejected, timeout, unreachable, and those of Target.Grow.
 func (c *Conn) ReadFile(ctx context.Context, name string, dst []byte, max int) ([]byte, error) {
 	if max <= 0 {
 		max = DefaultMaxBytes

@@ -27,7 +27,11 @@ func TestServersFiles(t *testing.T) {
 			t.Parallel()
 			s, target := at(t, tt.start, sshtest.Options{ForcedCommand: "echo forced"})
 			held := 0
-			target.Reserve = func(delta int) error { held += delta; return nil }
+			target.Grow = func(b []byte, limit int) ([]byte, error) {
+				larger, err := double(b, limit)
+				held += cap(larger) - cap(b)
+				return larger, err
+			}
 			c := open(t, target)
 			for size, name := range map[int]string{0: "empty", 1: "one", filePiece: "a piece", 8<<20 + 7: "large.rsc"} {
 				want := filler(size)
@@ -41,7 +45,7 @@ func TestServersFiles(t *testing.T) {
 					t.Fatalf("%s: %d bytes, error %v", name, len(got), err)
 				}
 				if held != cap(got)-cap(first) {
-					t.Errorf("%s: reserved %d for a buffer of %d", name, held, cap(got))
+					t.Errorf("%s: gave %d for a buffer of %d", name, held, cap(got))
 				}
 				for range 2 {
 					if err := c.RemoveFile(t.Context(), name); err != nil {
@@ -83,7 +87,9 @@ func TestReadFileCap(t *testing.T) {
 			}
 		}
 	}
-	target.Reserve = func(int) error { return fault.New(fault.Infrastructure, "export", "no memory left") }
+	target.Grow = func(b []byte, _ int) ([]byte, error) {
+		return b, fault.New(fault.Infrastructure, "export", "no memory left")
+	}
 	c := open(t, target)
 	_, err := c.ReadFile(t.Context(), "f", nil, 0)
 	wantFault(t, err, fault.Infrastructure, "no memory left")

@@ -67,9 +67,9 @@ type Target struct {
 	// waits on it.
 	Dial func(ctx context.Context, endpoint string) (net.Conn, error)
 
-	// Reserve, where set, is asked before an output buffer grows by delta bytes and told, with a negative delta, of the
-	// smaller buffer that it replaces. An error ends the command.
-	Reserve func(delta int) error
+	// Grow, where set, gives a buffer for output in place of b, with what b holds and room for more; more than limit bytes
+	// will not be used. b goes out of use. It is called when the first output is there. An error ends the command.
+	Grow func(b []byte, limit int) ([]byte, error)
 }
 
 func (t Target) endpoint() string {
