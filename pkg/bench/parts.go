@@ -36,7 +36,6 @@ var parts = []part{
 	{partRead, []string{ours + "pkg/bench."}},
 
 	{partProve, []string{ours + "pkg/routeros.Prove"}},
-	{partNormalize, []string{ours + "pkg/routeros.Normalize"}},
 	{partDigest, []string{ours + "pkg/routeros.Digest"}},
 	{partCollect, []string{ours + "pkg/collect."}},
 	{partPublish, []string{ours + "pkg/stream."}},
@@ -59,31 +58,30 @@ var parts = []part{
 
 // The parts, as they are printed.
 const (
-	partKeys      = "ssh key exchange"
-	partLogin     = "ssh login"
-	partCipher    = "ssh cipher and mac"
-	partRead      = "ssh transport, read"
-	partConnect   = "connect, close"
-	partProve     = "prove"
-	partNormalize = "normalize"
-	partDigest    = "digest"
-	partCollect   = "collect, the rest"
-	partPublish   = "publish"
-	partState     = "state in KV"
-	partNATS      = "nats client"
-	partRedis     = "redis, asynq"
-	partLog       = "log"
-	partMetrics   = "metrics"
-	partWorker    = "worker, the rest"
-	partRuntime   = "go scheduler"
-	partGC        = "garbage collection"
-	partOther     = "other"
+	partKeys    = "ssh key exchange"
+	partLogin   = "ssh login"
+	partCipher  = "ssh cipher and mac"
+	partRead    = "ssh transport, read"
+	partConnect = "connect, close"
+	partProve   = "prove, normalize"
+	partDigest  = "digest"
+	partCollect = "collect, the rest"
+	partPublish = "publish"
+	partState   = "state in KV"
+	partNATS    = "nats client"
+	partRedis   = "redis, asynq"
+	partLog     = "log"
+	partMetrics = "metrics"
+	partWorker  = "worker, the rest"
+	partRuntime = "go scheduler"
+	partGC      = "garbage collection"
+	partOther   = "other"
 )
 
 // PartNames lists the parts in the order in which a backup meets them.
 func PartNames() []string {
 	return []string{
-		partConnect, partKeys, partLogin, partCipher, partRead, partProve, partNormalize, partDigest, partCollect,
+		partConnect, partKeys, partLogin, partCipher, partRead, partProve, partDigest, partCollect,
 		partPublish, partState, partNATS, partRedis, partLog, partMetrics, partWorker, partRuntime, partGC, partOther,
 	}
 }

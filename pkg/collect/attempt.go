@@ -34,7 +34,7 @@ type attempt struct {
 	twice  bool
 	export backup.Export
 	raw    []byte // output of the last command; from memory
-	normal []byte // its normal form; from memory
+	normal []byte // its normal form, proven or not; from memory
 	begun  begun  // how the export begins that SSH cut
 }
 
@@ -64,9 +64,6 @@ func (a *attempt) run(ctx context.Context) error {
 	}
 	v, err := a.proven(ctx, conn)
 	if err != nil {
-		return err
-	}
-	if err := a.normalize(ctx, v); err != nil {
 		return err
 	}
 	if err := a.checkFile(v); err != nil {
@@ -191,17 +188,34 @@ func (a *attempt) fetch(ctx context.Context, conn *sshclient.Conn) (routeros.Ver
 	return v, nil
 }
 
-// prove judges what came.
+// prove judges what came and makes its normal form, and the digest of that where the export is whole.
 func (a *attempt) prove(ctx context.Context, marker string) (v routeros.Verdict, err error) {
 	start := time.Now()
+	var proven time.Time
 	err = a.compute(ctx, stepProve, func() error {
-		v = routeros.Prove(a.raw, marker, a.want, slices.Concat(a.order.KnownGaps, a.order.SeenGaps))
+		a.memory.give(a.normal)
+		if a.normal, err = a.memory.take(len(a.raw) + 1); err != nil { // the normal form is shorter, but for a final newline
+			return err
+		}
+		counted := cap(a.normal)
+		v = routeros.Prove(a.normal, a.raw, marker, a.want, slices.Concat(a.order.KnownGaps, a.order.SeenGaps))
+		a.normal = v.Normal
+		a.memory.used.Add(int64(cap(a.normal) - counted)) // there already, whatever the budget says
+		proven = time.Now()
+		if v.Complete {
+			a.export.Normal, a.export.Normalization = a.normal, routeros.NormalizationVersion
+			a.export.Digest = routeros.Digest(a.normal)
+		}
 		return nil
 	})
-	if err == nil {
-		a.trace(backup.Step{Name: stepProve, Took: time.Since(start), Detail: describe(v)})
+	if err != nil {
+		return v, err
 	}
-	return v, err
+	a.trace(backup.Step{Name: stepProve, Took: proven.Sub(start), Detail: describe(v)})
+	if v.Complete {
+		a.trace(backup.Step{Name: stepNormalize, Took: time.Since(proven), Detail: fmt.Sprintf("sha256 %s, %d bytes", a.export.Digest, len(a.normal))})
+	}
+	return v, nil
 }
 
 // note takes over what a verdict knows of the router.
@@ -218,30 +232,6 @@ func (a *attempt) note(v routeros.Verdict) {
 	}
 }
 
-// normalize makes the normal form of v's text and its digest.
-func (a *attempt) normalize(ctx context.Context, v routeros.Verdict) error {
-	start := time.Now()
-	err := a.compute(ctx, stepNormalize, func() error {
-		a.memory.give(a.normal)
-		var err error
-		if a.normal, err = a.memory.take(len(v.Text) + 1); err != nil { // the normal form is shorter, but for a final newline
-			return err
-		}
-		counted := cap(a.normal)
-		a.normal = routeros.Normalize(a.normal, v.Text)
-		a.memory.used.Add(int64(cap(a.normal) - counted)) // there already, whatever the budget says
-		a.export.Normal = a.normal
-		a.export.Digest = routeros.Digest(a.normal)
-		a.export.Normalization = routeros.NormalizationVersion
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	a.trace(backup.Step{Name: stepNormalize, Took: time.Since(start), Detail: fmt.Sprintf("sha256 %s, %d bytes", a.export.Digest, len(a.normal))})
-	return nil
-}
-
 // second fetches the export again and says whether it has the same normal form.
 func (a *attempt) second(ctx context.Context, conn *sshclient.Conn, first routeros.Verdict, why string) (routeros.Verdict, bool, error) {
 	digest, fetch := a.export.Digest, a.fetch
@@ -251,9 +241,6 @@ func (a *attempt) second(ctx context.Context, conn *sshclient.Conn, first router
 	v, err := fetch(ctx, conn)
 	if err == nil {
 		err = refusal(v, why)
-	}
-	if err == nil {
-		err = a.normalize(ctx, v)
 	}
 	return v, a.export.Digest == digest, err
 }

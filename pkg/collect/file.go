@@ -79,16 +79,8 @@ func (a *attempt) remember(ctx context.Context) error {
 		return nil
 	}
 	return a.compute(ctx, stepFile, func() error {
-		normal, err := a.memory.take(len(a.raw) + 1)
-		if err != nil {
-			return err
-		}
-		counted := cap(normal)
-		normal = routeros.Normalize(normal, a.raw)
-		a.memory.used.Add(int64(cap(normal) - counted))
-		n := bytes.LastIndexByte(bytes.TrimSuffix(normal, []byte("\n")), '\n') + 1
-		a.begun = begun{n, routeros.Digest(normal[:n])}
-		a.memory.give(normal)
+		n := bytes.LastIndexByte(bytes.TrimSuffix(a.normal, []byte("\n")), '\n') + 1
+		a.begun = begun{n, routeros.Digest(a.normal[:n])}
 		return nil
 	})
 }

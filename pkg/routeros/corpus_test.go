@@ -79,7 +79,7 @@ func TestCorpusExports(t *testing.T) {
 			raw := corpus(t, c.file)
 			text := lf(raw)
 			for _, output := range [][]byte{append(crlf(text), marker+"\r\n"...), append(slices.Clone(text), marker+"\n"...)} {
-				v := Prove(output, marker, Want{Major: Major(c.version)}, nil)
+				v := Prove(nil, output, marker, Want{Major: Major(c.version)}, nil)
 				if !v.Complete || v.Version != c.version || v.Model != c.model || v.Identity != c.identity || v.Sensitive != c.sensitive {
 					t.Errorf("complete %t, version %q, model %q, identity %q, %s: %s", v.Complete, v.Version, v.Model, v.Identity, v.Sensitive, v.Reason)
 				}
@@ -106,13 +106,13 @@ func TestCorpusRefused(t *testing.T) {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
 			text := corpus(t, file)
-			if v := Prove(text, "", Want{}, nil); v.Complete || !strings.Contains(v.Reason, reason) {
+			if v := Prove(nil, text, "", Want{}, nil); v.Complete || !strings.Contains(v.Reason, reason) {
 				t.Errorf("complete %t: %s", v.Complete, v.Reason)
 			}
 			if i := Inspect(text); i.Complete || !strings.Contains(i.Reason, reason) {
 				t.Errorf("as a file: complete %t: %s", i.Complete, i.Reason)
 			}
-			if v := Prove(append(lf(text), "\n"+marker+"\n"...), marker, Want{}, nil); v.Complete {
+			if v := Prove(nil, append(lf(text), "\n"+marker+"\n"...), marker, Want{}, nil); v.Complete {
 				t.Errorf("with the end marker after it: %+v", v)
 			}
 		})
@@ -158,10 +158,10 @@ func TestCorpusFullSent(t *testing.T) {
 		t.Errorf("%+v", i)
 	}
 	output := append(slices.Clone(text), marker+"\n"...)
-	if v := Prove(output, marker, Want{Major: 6}, nil); v.Complete || !strings.Contains(v.Reason, "menu /interface bridge calea: seen for the first time") {
+	if v := Prove(nil, output, marker, Want{Major: 6}, nil); v.Complete || !strings.Contains(v.Reason, "menu /interface bridge calea: seen for the first time") {
 		t.Errorf("complete %t: %s", v.Complete, v.Reason)
 	}
-	if v := Prove(output, marker, Want{Major: 6}, gaps); !v.Complete {
+	if v := Prove(nil, output, marker, Want{Major: 6}, gaps); !v.Complete {
 		t.Error(v.Reason)
 	}
 }
@@ -170,32 +170,32 @@ func TestCorpusLines(t *testing.T) {
 	t.Parallel()
 	for _, line := range corpusLines(t, "quirk-lines/header_lines.txt")[2:] {
 		line, _, _ = strings.Cut(line, "\t")
-		if v := Prove([]byte(line+"\n/ip\n"+marker), marker, Want{}, nil); !v.Complete {
+		if v := Prove(nil, []byte(line+"\n/ip\n"+marker), marker, Want{}, nil); !v.Complete {
 			t.Errorf("%q: %s", line, v.Reason)
 		}
 	}
 	for _, line := range corpusLines(t, "quirk-lines/header_followers.txt") {
-		if v := Prove([]byte(header[:41]+line+"\n/ip\n"+marker), marker, Want{}, nil); !v.Complete {
+		if v := Prove(nil, []byte(header[:41]+line+"\n/ip\n"+marker), marker, Want{}, nil); !v.Complete {
 			t.Errorf("%q: %s", line, v.Reason)
 		}
 	}
 	want := Digest(Normalize(nil, []byte(small)))
 	for _, line := range corpusLines(t, "quirk-lines/volatile_comment_lines.txt") {
 		text := strings.Replace(small, "add address", line+"\nadd address", 1)
-		if v := Prove([]byte(text+marker), marker, Want{}, nil); !v.Complete || Digest(Normalize(nil, v.Text)) != want {
+		if v := Prove(nil, []byte(text+marker), marker, Want{}, nil); !v.Complete || Digest(Normalize(nil, v.Text)) != want {
 			t.Errorf("%q: complete %t, or it changes the digest: %s", line, v.Complete, v.Reason)
 		}
 	}
 	failures := corpusLines(t, "quirk-lines/failure_lines.txt")
 	for _, line := range append(failures, corpusLines(t, "quirk-lines/login_banner_lines.txt")...) {
 		for _, output := range []string{line + "\r\n", line + "\n" + marker + "\n", after(line), line + "\n" + small + marker} {
-			if v := Prove([]byte(output), marker, Want{}, nil); v.Complete {
+			if v := Prove(nil, []byte(output), marker, Want{}, nil); v.Complete {
 				t.Errorf("%q was accepted in %q", line, output)
 			}
 		}
 	}
 	for _, line := range failures {
-		if v := Prove([]byte(line+"\r\n"), marker, Want{}, nil); v.Kind == fault.Incomplete && line[0] != '#' {
+		if v := Prove(nil, []byte(line+"\r\n"), marker, Want{}, nil); v.Kind == fault.Incomplete && line[0] != '#' {
 			t.Errorf("%q: kind %q, %s", line, v.Kind, v.Reason)
 		}
 	}

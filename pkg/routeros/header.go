@@ -7,20 +7,25 @@ import (
 	"unicode/utf8"
 )
 
-// Keys of a header's lines. The version stands in its first line and has no key of its own there.
-const (
-	versionKey  = "version"
-	softwareKey = "software id"
-	systemKey   = "system id" // takes the place of the software id on virtual machines
-	modelKey    = "model"
-	serialKey   = "serial number"
-)
+// headerFields are what a header says of the router. The version stands in its first line and has no key there.
+type headerFields struct{ version, softwareID, systemID, model, serialNumber string }
 
 // maxField bounds each field that is read from an export, in bytes.
 const maxField = 256
 
-func headerKey(name string) bool {
-	return name == softwareKey || name == systemKey || name == modelKey || name == serialKey
+// field is the one that the header's line with this key fills, nil where it is none that we read.
+func (h *headerFields) field(key []byte) *string {
+	switch string(key) {
+	case "software id":
+		return &h.softwareID
+	case "system id":
+		return &h.systemID // takes the place of the software id on virtual machines
+	case "model":
+		return &h.model
+	case "serial number":
+		return &h.serialNumber
+	}
+	return nil
 }
 
 // headerVersion is the version that a header's first line names, "" where line is none. Between # and by stands a date, whose
@@ -38,16 +43,15 @@ func headerVersion(line []byte) string {
 
 const identityMenu = "/system identity"
 
-// identityName reads the name out of the logical line that sets it.
+// identityName reads the name out of the command that sets it.
 func identityName(line []byte) string {
 	if len(line) > maxIdentityLine {
 		return ""
 	}
-	_, value, ok := strings.Cut(string(Normalize(nil, line)), " name=")
+	_, value, ok := strings.Cut(string(escapeInvalid(nil, line)), " name=")
 	if !ok {
 		return ""
 	}
-	value = strings.TrimSuffix(value, "\n")
 	if quoted, ok := strings.CutPrefix(value, `"`); ok {
 		return clean(unescape(quoted))
 	}

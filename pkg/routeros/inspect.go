@@ -29,7 +29,7 @@ func Inspect(text []byte) Inspection {
 	text = bytes.TrimPrefix(text, byteOrderMark)
 	marker := lastMarker(text)
 	text, marked := cutMarker(text, marker)
-	s := look(text)
+	s := look(nil, text)
 	v := s.verdict(text, marked)
 	standing := make([]string, 0, len(v.Gaps))
 	for _, g := range v.Gaps {
@@ -52,7 +52,7 @@ func Inspect(text []byte) Inspection {
 		Normalization: NormalizationVersion,
 	}
 	if v.Version != "" {
-		i.Digest = Digest(Normalize(nil, text))
+		i.Digest = Digest(s.normal(0))
 	}
 	return i
 }

@@ -82,7 +82,7 @@ func FuzzInspect(f *testing.F) {
 		if i.Digest != "" && i.Digest != Digest(Normalize(nil, body)) {
 			t.Fatal("the digest is not the text's")
 		}
-		v := Prove(body, "", Want{Major: Major(i.Version), WithoutSecrets: true}, slices.Clone(i.KnownGaps))
+		v := Prove(nil, body, "", Want{Major: Major(i.Version), WithoutSecrets: true}, slices.Clone(i.KnownGaps))
 		if v.Complete != i.Complete || v.Identity != i.Identity || v.Sensitive != i.Sensitive {
 			t.Fatalf("complete %t as a file, but %t: %s", i.Complete, v.Complete, v.Reason+i.Reason)
 		}

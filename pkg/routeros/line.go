@@ -64,15 +64,6 @@ func (r *reader) appendTo(out []byte) []byte {
 	return append(out, part...)
 }
 
-// unwrap appends one logical line to out without its wraps and its line end.
-func unwrap(out, logical []byte) []byte {
-	r := reader{rest: logical}
-	for r.next() {
-		out = r.appendTo(out)
-	}
-	return out
-}
-
 // oddBackslashes says whether line ends in a backslash that is not itself escaped.
 func oddBackslashes(line []byte) bool {
 	n := 0

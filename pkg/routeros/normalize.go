@@ -37,22 +37,7 @@ const NormalizationVersion = 1
 
 // Normalize appends the normal form of text to dst, which must not overlap it. Twice equals once. The time is linear, and
 // the result is at most one byte longer than text, and two more for each byte that is not UTF-8.
-func Normalize(dst, text []byte) []byte {
-	n := normalizer{out: slices.Grow(dst, len(text)+1), line: len(dst)}
-	r := reader{rest: text}
-	for r.next() {
-		n.out = r.appendTo(n.out)
-		if !r.open {
-			n.endLine()
-		}
-	}
-	n.endLine() // a text may break off
-	n.endMenu()
-	if normal := n.out[len(dst):]; !utf8.Valid(normal) {
-		return escapeInvalid(slices.Clone(n.out[:len(dst)]), normal)
-	}
-	return n.out
-}
+func Normalize(dst, text []byte) []byte { return look(dst, text).normal(len(dst)) }
 
 // escapeInvalid appends s to dst with every byte that is not part of a UTF-8 character as \XX.
 func escapeInvalid(dst, s []byte) []byte {
@@ -93,32 +78,32 @@ type normalizer struct {
 	kept    bool // the menu has another line
 }
 
-func (n *normalizer) endLine() {
+// endLine ends the logical line under way and is what stays of it, without its line end; nil: nothing.
+func (n *normalizer) endLine() []byte {
 	whole := n.out[n.line:]
-	line := whole
-	for len(line) > 0 && (blank(line[len(line)-1]) || line[len(line)-1] == '\r') {
-		line = line[:len(line)-1]
-	}
+	line := trimEnd(whole)
 	if len(line) == 0 || line[0] == '#' {
 		n.out = n.out[:n.line]
-		return
+		return nil
 	}
 	if len(line) < len(whole) && oddBackslashes(line) {
 		line = append(line, ' ')
 	}
 	switch {
 	case line[0] == '/':
-		n.endMenu() // moves the line where it takes the menu before it back
+		n.endMenu()
+		line = append(n.out[n.line:n.line], line...) // where it took the menu before it back, the line moves
 		n.lcd, n.menu, n.dropped, n.kept = lcdMenu(line), n.line, false, false
 	case n.lcd && dynamicPage(line):
 		n.dropped = true
 		n.out = n.out[:n.line]
-		return
+		return nil
 	default:
 		n.kept = true
 	}
-	n.out = append(append(n.out[:n.line], line...), '\n')
+	n.out = append(n.out[:n.line+len(line)], '\n')
 	n.line = len(n.out)
+	return line
 }
 
 // endMenu takes back the line of a menu that had dynamic pages only.
@@ -127,6 +112,14 @@ func (n *normalizer) endMenu() {
 		n.out = n.out[:n.menu]
 		n.line = n.menu
 	}
+}
+
+// normal is the output, which starts at offset from.
+func (n *normalizer) normal(from int) []byte {
+	if normal := n.out[from:]; !utf8.Valid(normal) {
+		return escapeInvalid(slices.Clone(n.out[:from]), normal)
+	}
+	return n.out
 }
 
 // lcdMenu says whether line is the path of an LCD menu, without a command on the same line.

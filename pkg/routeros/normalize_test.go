@@ -99,7 +99,7 @@ func checkWidths(t *testing.T, name string, text []byte) {
 			if got := Normalize(nil, form); Digest(got) != want {
 				t.Fatalf("%s at %d columns:\n%s\nwant\n%s", name, width, got, normal)
 			}
-			if v := Prove(form, "", Want{}, nil); !v.Complete {
+			if v := Prove(nil, form, "", Want{}, nil); !v.Complete {
 				t.Fatalf("%s at %d columns: %s", name, width, v.Reason)
 			}
 		}

@@ -40,6 +40,9 @@ type Verdict struct {
 
 	Gaps []Gap  // menus that the router could not export, at most 1000, in the order of the text
 	Text []byte // the export without the marker line; part of the output
+
+	// Normal is dst with the normal form of Text appended.
+	Normal []byte
 }
 
 // Gap is a menu that the router could not export.
@@ -50,16 +53,17 @@ type Gap struct {
 
 // Prove judges the output of Command(w, marker). standing are the menus that earlier exports of the router lacked too. An
 // empty marker judges a text without one, such as a file or one of two exports; then it may be complete with Proof none.
-func Prove(output []byte, marker string, w Want, standing []string) Verdict {
+func Prove(dst, output []byte, marker string, w Want, standing []string) Verdict {
 	text, marked := cutMarker(output, marker)
-	s := look(text)
+	s := look(dst, text)
 	v := s.verdict(text, marked)
+	v.Normal = s.normal(len(dst))
 	refused := s.offence == refusal && marker != "" && column(s.text) > len(w.export())
 	v.Refetch = w.refetch(v.Version, !refused && s.offence == refusal && bytes.HasPrefix(s.text, []byte(optionUnknown)))
 	switch v.Kind, v.Reason = judge(s, v, len(output), marker, standing); {
 	case refused && v.Kind == fault.Rejected:
 		v.Reason = fmt.Sprintf("line %d: the router answered %s to the end marker, which this release does not take: set \"proof: twice\" "+
-			"for the device, and two exports are compared instead", s.line, quote(s.text))
+			"for the device, and two exports are compared instead", s.at, quote(s.text))
 	case v.Kind == "" && !w.Hide && !w.WithoutSecrets:
 		v.Kind, v.Reason = s.secrets.judge()
 	}
@@ -72,17 +76,17 @@ func (s *survey) verdict(text []byte, marked bool) Verdict {
 	v := Verdict{
 		Proof:        ProofNone,
 		Secrets:      s.secrets.values,
-		Version:      s.header[versionKey],
-		SoftwareID:   s.header[softwareKey],
-		Model:        s.header[modelKey],
-		SerialNumber: s.header[serialKey],
+		Version:      s.header.version,
+		SoftwareID:   s.header.softwareID,
+		Model:        s.header.model,
+		SerialNumber: s.header.serialNumber,
 		Identity:     identityName(s.identity),
 		Gaps:         s.gaps[:min(len(s.gaps), maxGaps)],
 		Text:         text,
 	}
 	v.Sensitive, _ = s.secrets.verdict()
 	if v.SoftwareID == "" {
-		v.SoftwareID = s.header[systemKey]
+		v.SoftwareID = s.header.systemID
 	}
 	if marked {
 		v.Proof = ProofMarker
@@ -133,7 +137,7 @@ func judge(s *survey, v Verdict, size int, marker string, standing []string) (fa
 
 // explain words the offence.
 func (s *survey) explain(v Verdict, marker string) (fault.Kind, string) {
-	at := fmt.Sprintf("line %d: ", s.line)
+	at := fmt.Sprintf("line %d: ", s.at)
 	said := at + "the router answered " + quote(s.text)
 	switch s.offence {
 	case permission:
@@ -184,7 +188,7 @@ func judgeGaps(s *survey, standing []string) (fault.Kind, string) {
 	for i, g := range s.gaps {
 		if g.Timeout {
 			return fault.Incomplete, fmt.Sprintf("line %d: menu %s did not answer in time and is missing; if it stays so, the menu hangs on "+
-				"the router: restart or upgrade it", s.gapLines[i], g.Menu)
+				"the router: restart or upgrade it", s.gapLine[i], g.Menu)
 		}
 		if fresh < 0 && !slices.ContainsFunc(standing, func(menu string) bool { return same([]byte(menu), g.Menu) }) {
 			fresh = i
@@ -192,7 +196,7 @@ func judgeGaps(s *survey, standing []string) (fault.Kind, string) {
 	}
 	if fresh >= 0 {
 		return fault.Incomplete, fmt.Sprintf("line %d: the router could not export menu %s: seen for the first time, it is accepted as a "+
-			"known gap if the next export has it too", s.gapLines[fresh], s.gaps[fresh].Menu)
+			"known gap if the next export has it too", s.gapLine[fresh], s.gaps[fresh].Menu)
 	}
 	return "", ""
 }

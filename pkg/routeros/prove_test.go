@@ -52,9 +52,9 @@ func TestProveReadsTheRouter(t *testing.T) {
 		Complete: true, Proof: ProofMarker,
 		Version: "7.16.2", SoftwareID: "ABCD-0123", Model: "RB5009UG+S+", SerialNumber: "HX0000000AA", Identity: `Branch 7 П "north"`,
 		Secrets: 1, Sensitive: SensitiveShown,
-		Gaps: []Gap{{Menu: "/system/routerboard/mode-button"}}, Text: text,
+		Gaps: []Gap{{Menu: "/system/routerboard/mode-button"}}, Text: text, Normal: read(t, "branch7.normal"),
 	}
-	got := Prove(output, marker, Want{Major: 7}, []string{"/system routerboard mode-button"})
+	got := Prove(nil, output, marker, Want{Major: 7}, []string{"/system routerboard mode-button"})
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -62,7 +62,7 @@ func TestProveReadsTheRouter(t *testing.T) {
 		t.Error("the text is not a closed part of the output")
 	}
 
-	got = Prove(crlf(read(t, "office6.rsc")), "", Want{Major: 6}, []string{"/interface bridge calea"})
+	got = Prove(nil, crlf(read(t, "office6.rsc")), "", Want{Major: 6}, []string{"/interface bridge calea"})
 	if !got.Complete || got.Proof != ProofNone || got.Version != "6.49.17" || got.SoftwareID != "" || got.Model != "951Ui-2HnD" || got.Identity != "office6" {
 		t.Errorf("%+v", got)
 	}
@@ -83,7 +83,7 @@ func TestProveHeaders(t *testing.T) {
 		{"# 2026-03-01 04:10:07 by RouterOS ", ""},
 		{"# 2026-03-01 04:10:07 by Router", ""},
 	} {
-		v := Prove([]byte(c.line+"\r\n# system id = hx/HCG56PsC \r\n/ip address\r\n"+marker+"\r\n"), marker, Want{}, nil)
+		v := Prove(nil, []byte(c.line+"\r\n# system id = hx/HCG56PsC \r\n/ip address\r\n"+marker+"\r\n"), marker, Want{}, nil)
 		if v.Version != c.version || v.Complete != (c.version != "") {
 			t.Errorf("%q: version %q, %s", c.line, v.Version, v.Reason)
 		}
@@ -109,7 +109,7 @@ func TestProveIdentity(t *testing.T) {
 		"/ip\nadd comment=\"/system identity\\\n    set name=x\"\n":     "",
 		"/system identity\nset name=" + strings.Repeat("é", 300) + "\n": strings.Repeat("é", maxField/2),
 	} {
-		if v := Prove([]byte(header+text), "", Want{}, nil); v.Identity != want || !v.Complete {
+		if v := Prove(nil, []byte(header+text), "", Want{}, nil); v.Identity != want || !v.Complete {
 			t.Errorf("%q: identity %q, want %q; %s", text, v.Identity, want, v.Reason)
 		}
 	}
@@ -172,7 +172,7 @@ func TestProveRefuses(t *testing.T) {
 		{"gap that timed out", after(`#error exporting "/ip/upnp" (timeout)`), fault.Incomplete, "line 11: menu /ip/upnp did not answer in time"},
 	} {
 		for form, output := range map[string][]byte{"lf": []byte(c.output), "crlf": crlf(lf([]byte(c.output)))} {
-			v := Prove(output, marker, Want{Major: 7}, []string{"/ip/upnp", "/ip/x"})
+			v := Prove(nil, output, marker, Want{Major: 7}, []string{"/ip/upnp", "/ip/x"})
 			if v.Complete || v.Kind != c.kind {
 				t.Errorf("%s, %s: complete %t, kind %q, %s", c.name, form, v.Complete, v.Kind, v.Reason)
 			}
@@ -198,7 +198,7 @@ func TestProveAccepts(t *testing.T) {
 		"one line per item":      after("/ip service set telnet disabled=yes comment=\"a > b\""),
 		"dynamic name":           after("/lcd page set <pppoe-a> b"),
 	} {
-		v := Prove([]byte(output), marker, Want{Major: 7}, []string{"/ip/socks", "/ip upnp", "/ip/x"})
+		v := Prove(nil, []byte(output), marker, Want{Major: 7}, []string{"/ip/socks", "/ip upnp", "/ip/x"})
 		if !v.Complete || v.Kind != "" || v.Reason != "" || v.Proof != ProofMarker {
 			t.Errorf("%s: %q: %s", name, output, v.Reason)
 		}
@@ -233,7 +233,7 @@ func TestProveRefetch(t *testing.T) {
 		{"7 as 7, hiding", Want{Major: 7, Hide: true}, seven, 0, ""},
 		{"8 as 6", Want{Major: 6}, strings.Replace(seven, "7.16.2", "8.0", 1), 7, fault.Incomplete},
 	} {
-		v := Prove([]byte(c.output), marker, c.want, nil)
+		v := Prove(nil, []byte(c.output), marker, c.want, nil)
 		if v.Refetch != c.as || v.Kind != c.kind || v.Complete != (c.kind == "") {
 			t.Errorf("%s: refetch %d, kind %q, complete %t: %s", c.name, v.Refetch, v.Kind, v.Complete, v.Reason)
 		}
@@ -264,11 +264,11 @@ func TestProveMarkerRefused(t *testing.T) {
 		{show, small + "expected end of command (line 1 column 23)", 0, true},
 		{show, "expected end of command (line 1 column 99999999999999999999)", 0, true},
 	} {
-		v := Prove([]byte(c.output+"\r\n"), marker, c.want, nil)
+		v := Prove(nil, []byte(c.output+"\r\n"), marker, c.want, nil)
 		if v.Kind != fault.Rejected || v.Refetch != c.refetch || strings.Contains(v.Reason, `"proof: twice"`) != c.twice {
 			t.Errorf("%+v, %q: kind %q, refetch %d: %s", c.want, c.output, v.Kind, v.Refetch, v.Reason)
 		}
-		if v := Prove([]byte(c.output+"\r\n"), "", c.want, nil); v.Kind != fault.Rejected || strings.Contains(v.Reason, "twice") {
+		if v := Prove(nil, []byte(c.output+"\r\n"), "", c.want, nil); v.Kind != fault.Rejected || strings.Contains(v.Reason, "twice") {
 			t.Errorf("%q without a marker: kind %q, %s", c.output, v.Kind, v.Reason)
 		}
 	}
@@ -282,18 +282,18 @@ func TestProveCutAnywhere(t *testing.T) {
 	output := append(slices.Clone(text), marker+"\r\n"...)
 	whole := len(text) + len(marker)
 	for n := range output {
-		if v := Prove(output[:n], marker, Want{}, standing); v.Complete != (n >= whole) {
+		if v := Prove(nil, output[:n], marker, Want{}, standing); v.Complete != (n >= whole) {
 			t.Fatalf("cut at %d of %d: complete %t, %s", n, whole, v.Complete, v.Reason)
 		}
 	}
 	for n := range text {
-		v := Prove(append(slices.Clone(text[:n]), marker+"\r\n"...), marker, Want{}, standing)
+		v := Prove(nil, append(slices.Clone(text[:n]), marker+"\r\n"...), marker, Want{}, standing)
 		if v.Complete && (!bytes.HasSuffix(text[:n], []byte("\n")) || bytes.HasSuffix(text[:n], []byte("\\\r\n"))) {
 			t.Fatalf("the tail cut at %d, before the marker, was accepted", n)
 		}
 	}
 	for n := range text {
-		if v := Prove(text[:n], "", Want{}, standing); v.Complete && text[n-1] != '\n' {
+		if v := Prove(nil, text[:n], "", Want{}, standing); v.Complete && text[n-1] != '\n' {
 			t.Fatalf("a file cut at %d was accepted", n)
 		}
 	}
@@ -303,7 +303,7 @@ func TestProveTellsNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{`sword=hunter2`, `pass hunter2" user=x`, `x password=hunter2`, `failure: password=hunter2`, `[a@b] > /user set x password=hunter2`, `hint "hunter2"`} {
 		for _, output := range []string{after(line), line} {
-			if v := Prove([]byte(output), marker, Want{}, nil); v.Complete || strings.Contains(v.Reason, "hunter2") {
+			if v := Prove(nil, []byte(output), marker, Want{}, nil); v.Complete || strings.Contains(v.Reason, "hunter2") {
 				t.Errorf("%q: %s", line, v.Reason)
 			}
 		}
@@ -314,7 +314,7 @@ func TestProveBoundsGaps(t *testing.T) {
 	t.Parallel()
 	one := "#error exporting /ip x\n"
 	for n, want := range map[int]bool{maxGaps: true, maxGaps + 1: false, 3 * maxGaps: false} {
-		v := Prove([]byte(small+strings.Repeat(one, n)), "", Want{}, []string{"/ip x"})
+		v := Prove(nil, []byte(small+strings.Repeat(one, n)), "", Want{}, []string{"/ip x"})
 		if v.Complete != want || len(v.Gaps) != maxGaps {
 			t.Errorf("%d gaps: complete %t, %d kept", n, v.Complete, len(v.Gaps))
 		}
@@ -333,14 +333,17 @@ func FuzzProve(f *testing.F) {
 	}
 	standing := []string{"/system/routerboard/mode-button", "/interface bridge calea"}
 	f.Fuzz(func(t *testing.T, output []byte, major int, hide bool) {
-		v := Prove(output, marker, Want{Major: major, Hide: hide}, standing)
+		v := Prove([]byte("before"), output, marker, Want{Major: major, Hide: hide}, standing)
 		if v.Complete != (v.Kind == "") || v.Complete != (v.Reason == "") || v.Complete && v.Refetch != 0 {
 			t.Fatalf("contradiction: %+v", v)
 		}
 		if !bytes.HasPrefix(output, v.Text) {
 			t.Fatal("the text is not the output's beginning")
 		}
-		saved := Prove(v.Text, "", Want{Major: major, Hide: hide}, standing)
+		if want := Normalize([]byte("before"), v.Text); !bytes.Equal(v.Normal, want) {
+			t.Fatalf("the normal form is %q, of the text %q", v.Normal, want)
+		}
+		saved := Prove(nil, v.Text, "", Want{Major: major, Hide: hide}, standing)
 		if v.Complete && (!saved.Complete || saved.Identity != v.Identity) {
 			t.Fatalf("complete with the marker, but as a file: %s", saved.Reason)
 		}

@@ -91,6 +91,9 @@ type requirement struct {
 
 // isSensitive says whether a parameter of menu is on the list.
 func isSensitive(menu, name []byte) bool {
+	if !mayBeSensitive(name) {
+		return false
+	}
 	if at := bytes.LastIndexByte(name, '.'); at >= 0 {
 		name = name[at+1:]
 	}
@@ -101,8 +104,7 @@ func isSensitive(menu, name []byte) bool {
 	return slices.ContainsFunc(menus, func(path string) bool { return under(menu, path) })
 }
 
-// tails has a bit for the last three bytes of each sensitive name, so that one look at what stands before an equals sign
-// sends most parameters away.
+// tails has the last three bytes of each sensitive name, so that one look at them sends most parameters away.
 var tails = func() (t [tailCount]bool) {
 	for name := range sensitive {
 		t[tail([]byte(name))] = true
@@ -118,19 +120,20 @@ func tail(name []byte) int {
 	return int(name[n-1]&31)<<6 ^ int(name[n-2]&31)<<3 ^ int(name[n-3]&31)
 }
 
-// nextSet is the place of the first equals sign in text[from:] after what may be a sensitive name, len(text) where there is
-// none. It names too many, and misses none: a name that a wrap breaks within its last three bytes has a blank there.
-func nextSet(text []byte, from int) int {
+// mayBeSensitive says whether text ends as a sensitive name does.
+func mayBeSensitive(text []byte) bool { return len(text) >= 3 && tails[tail(text)] }
+
+// maySet says whether command may set a sensitive parameter. It is wrong about some that do not, and about none that does.
+func maySet(command []byte) bool {
 	for {
-		at := bytes.IndexByte(text[from:], '=')
+		at := bytes.IndexByte(command, '=')
 		if at < 0 {
-			return len(text)
+			return false
 		}
-		at += from
-		if at >= 3 && (tails[tail(text[at-3:at])] || text[at-1] <= ' ' || text[at-2] <= ' ' || text[at-3] <= ' ') {
-			return at
+		if mayBeSensitive(command[:at]) {
+			return true
 		}
-		from = at + 1
+		command = command[at+1:]
 	}
 }
 
@@ -161,9 +164,9 @@ func (c *census) enter(menu []byte) {
 	}
 }
 
-// count takes one command without wraps.
+// count takes one command in.
 func (c *census) count(command []byte, line int) {
-	if c.plain {
+	if c.plain || c.needs == nil && !maySet(command) {
 		return
 	}
 	needs := c.needs

@@ -50,7 +50,7 @@ func TestSensitive(t *testing.T) {
 		{"quotes that never close", "/radius\nadd comment=\"a\nadd secret=x\n", 1, SensitiveShown},
 	} {
 		for form, text := range map[string][]byte{"lf": []byte(c.text), "crlf": crlf([]byte(c.text)), "wrapped": wrap(Normalize(nil, []byte(c.text)), 10)} {
-			v := Prove(append([]byte(header), text...), "", Want{Hide: true}, nil)
+			v := Prove(nil, append([]byte(header), text...), "", Want{Hide: true}, nil)
 			if v.Secrets != c.secrets || v.Sensitive != c.sensitive {
 				t.Errorf("%s, %s: %d secrets, %s; want %d, %s", c.name, form, v.Secrets, v.Sensitive, c.secrets, c.sensitive)
 			}
@@ -67,7 +67,7 @@ func TestSensitiveNames(t *testing.T) {
 			menu = menus[0]
 		}
 		for _, line := range []string{name + "=x", name + "=x a=b", "comment=\"x y\" " + name + "=x", "a.b=c ." + name + "=\"x\""} {
-			if v := Prove([]byte(header+menu+"\nset "+line+"\n"), "", Want{}, nil); v.Secrets != 1 {
+			if v := Prove(nil, []byte(header+menu+"\nset "+line+"\n"), "", Want{}, nil); v.Secrets != 1 {
 				t.Errorf("%s in %q: %d secrets", name, line, v.Secrets)
 			}
 		}
@@ -99,7 +99,7 @@ func TestProveHidden(t *testing.T) {
 		{"menu missing", hidden + "#error exporting /x (timeout)\n", Want{Major: 7}, fault.Incomplete, "did not answer"},
 		{"wireguard", "/interface wireguard\nadd name=wg\n/ppp secret\nadd password=x\nadd name=y\n", Want{Major: 7}, fault.Permission, "line 7: an item of /interface wireguard without its private-key"},
 	} {
-		v := Prove([]byte(header+c.text+marker+"\n"), marker, c.want, nil)
+		v := Prove(nil, []byte(header+c.text+marker+"\n"), marker, c.want, nil)
 		if v.Kind != c.kind || v.Complete != (c.kind == "") || !strings.Contains(v.Reason, c.reason) {
 			t.Errorf("%s: kind %q, complete %t: %s", c.name, v.Kind, v.Complete, v.Reason)
 		}
@@ -162,8 +162,8 @@ func FuzzSecrets(f *testing.F) {
 		}
 		values, items, without := plainSecrets(string(normal))
 		for form, text := range map[string][]byte{"normal": normal, "wrapped": wrap(normal, int(width%300))} {
-			if v := Inspect(text); look(text).secrets.values != values || (values > 0) != (v.Sensitive == SensitiveShown) && v.Sensitive != SensitiveHidden {
-				t.Errorf("%q, %s: %d secrets, %s; the plain reading %d", text, form, look(text).secrets.values, v.Sensitive, values)
+			if v := Inspect(text); look(nil, text).secrets.values != values || (values > 0) != (v.Sensitive == SensitiveShown) && v.Sensitive != SensitiveHidden {
+				t.Errorf("%q, %s: %d secrets, %s; the plain reading %d", text, form, look(nil, text).secrets.values, v.Sensitive, values)
 			}
 		}
 		if item, n := SecretsGone(normal, normal); item != "" || n != 0 {

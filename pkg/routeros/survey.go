@@ -2,29 +2,30 @@ package routeros
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
-// survey is what one pass over a text finds.
+// survey is what one walk over a text finds, and its normal form.
 type survey struct {
-	header   map[string]string // by name: version, and the keys of the lines below it
-	menus    int
-	identity []byte // the logical line that sets it
-	secrets  census
-	gaps     []Gap // at most maxGaps+1
-	gapLines []int // the line of each gap
-	lines    int
+	normalizer
+
+	header  headerFields
+	menus   int
+	secrets census
+	gaps    []Gap // at most maxGaps+1
+	gapLine []int // of each
+	lines   int
+
+	identity      []byte // the logical line that sets it
+	underIdentity bool   // the menu under way is the identity's
 
 	offence class // the first line that has no place here; a known one comes before an unknown one
-	line    int   // its number
+	at      int   // its number
 	text    []byte
+	ended   bool // it has a line end
 
 	broken bool // the text ends inside a line
-	ended  bool // the offence has a line end
-
-	underIdentity bool   // the menu under way is the identity's
-	nextSet       int    // where a sensitive parameter may be set next
-	whole         []byte // a logical line without its wraps
 }
 
 // maxGaps bounds the list of menus that were not exported. No router has more menus to lose.
@@ -32,62 +33,43 @@ const maxGaps = 1000
 
 const maxIdentityLine = 4096
 
-// look makes the survey of text.
-func look(text []byte) *survey {
-	s := &survey{header: map[string]string{}, nextSet: -1}
+// look makes the survey of text and appends the normal form to dst, which must not overlap it.
+func look(dst, text []byte) *survey {
+	s := &survey{normalizer: normalizer{out: slices.Grow(dst, len(text)+1), line: len(dst)}}
 	r := reader{rest: text}
-	start, line := 0, 1
+	first := 0 // line of the logical one
 	for r.next() {
-		if !r.joined && r.start > 0 {
-			s.addLogical(text, start, r.start, line)
-			start, line = r.start, r.number
+		if !r.joined {
+			first = r.number
 		}
 		s.add(&r)
+		s.out = r.appendTo(s.out)
+		if !r.open {
+			s.addLogical(s.endLine(), first)
+		}
 	}
-	s.addLogical(text, start, len(text), line)
+	s.addLogical(s.endLine(), first) // a text may break off
+	s.endMenu()
 	s.lines = r.number
 	s.broken = r.open || r.number > 0 && !r.ended
 	return s
 }
 
-// addLogical takes the logical line text[start:end] in, with its wraps and its line end.
-func (s *survey) addLogical(text []byte, start, end, number int) {
-	if start == end {
+// addLogical takes one line of the normal form in, whose number in the text is number; an empty one is none.
+func (s *survey) addLogical(line []byte, number int) {
+	if len(line) == 0 || line[0] != '/' && s.secrets.plain {
 		return
 	}
-	logical := text[start:end]
-	switch first := logical[0]; {
-	case first == '/':
-		s.whole = unwrap(s.whole[:0], logical)
-		menu, command := cutMenu(s.whole)
+	if line[0] == '/' {
+		var menu []byte
+		menu, line = cutMenu(line)
 		s.underIdentity = same(menu, identityMenu)
 		s.secrets.enter(menu)
-		if len(command) > 0 {
-			s.addCommand(logical, command, number)
-		}
-	case s.underIdentity && first == 's', s.secrets.needs != nil, first != '#' && s.maySet(text, start, end):
-		s.whole = unwrap(s.whole[:0], logical)
-		s.addCommand(logical, s.whole, number)
 	}
-}
-
-// maySet says whether the logical line text[start:end] may set a sensitive parameter.
-func (s *survey) maySet(text []byte, start, end int) bool {
-	if s.secrets.plain {
-		return false
+	if s.underIdentity && bytes.HasPrefix(line, []byte("set ")) {
+		s.identity = line
 	}
-	if s.nextSet < start {
-		s.nextSet = nextSet(text, start)
-	}
-	return s.nextSet < end
-}
-
-// addCommand takes the command in that a logical line has.
-func (s *survey) addCommand(logical, command []byte, number int) {
-	if s.underIdentity && bytes.HasPrefix(command, []byte("set ")) {
-		s.identity = logical
-	}
-	s.secrets.count(command, number)
+	s.secrets.count(line, number)
 }
 
 // add takes one physical line in. Lines that go on from the one before are indented on every known release; at column 0
@@ -98,7 +80,7 @@ func (s *survey) add(r *reader) {
 		return
 	}
 	if indented(line) {
-		if !r.joined && s.header[versionKey] == "" {
+		if !r.joined && s.header.version == "" {
 			s.offend(unknown, r, line) // a banner
 		}
 		return
@@ -124,11 +106,11 @@ func (s *survey) add(r *reader) {
 }
 
 func (s *survey) offend(c class, r *reader, line []byte) {
-	if c == interrupt && line[0] != '#' && s.header[versionKey] == "" {
+	if c == interrupt && line[0] != '#' && s.header.version == "" {
 		c = refusal // there was no export to interrupt
 	}
 	if s.offence == none || s.offence == unknown && c != unknown {
-		s.offence, s.line, s.text, s.ended = c, r.number, line, r.ended
+		s.offence, s.at, s.text, s.ended = c, r.number, line, r.ended
 	}
 }
 
@@ -140,7 +122,7 @@ func (s *survey) addComment(r *reader, line []byte) {
 	if rest, ok := bytes.CutPrefix(line, []byte("#error exporting")); ok {
 		if len(s.gaps) <= maxGaps {
 			s.gaps = append(s.gaps, gap(rest))
-			s.gapLines = append(s.gapLines, r.number)
+			s.gapLine = append(s.gapLine, r.number)
 		}
 		return
 	}
@@ -148,17 +130,16 @@ func (s *survey) addComment(r *reader, line []byte) {
 		return
 	}
 	if s.menus > 0 {
-		if s.header[versionKey] != "" && headerVersion(line) != "" {
+		if s.header.version != "" && headerVersion(line) != "" {
 			s.offend(second, r, line)
 		}
 		return
 	}
-	if s.header[versionKey] == "" {
-		s.header[versionKey] = headerVersion(line)
+	if s.header.version == "" {
+		s.header.version = headerVersion(line)
 	} else if key, value, ok := bytes.Cut(line[1:], []byte("=")); ok {
-		key = bytes.Trim(key, blanks)
-		if name := string(key); headerKey(name) && s.header[name] == "" {
-			s.header[name] = clean(string(bytes.Trim(value, blanks)))
+		if field := s.header.field(bytes.Trim(key, blanks)); field != nil && *field == "" {
+			*field = clean(string(bytes.Trim(value, blanks)))
 		}
 	}
 }

@@ -64,8 +64,8 @@ func TestOneConfigurationOneDigest(t *testing.T) {
 		for range times {
 			text := p.print()
 			seen[Digest(text)] = true
-			v := Prove(append(text, marker+"\n"...), marker, Want{Major: 7}, nil)
-			if dst = Normalize(dst[:0], v.Text); !v.Complete || Digest(dst) != want {
+			v := Prove(dst[:0], append(text, marker+"\n"...), marker, Want{Major: 7}, nil)
+			if dst = v.Normal; !v.Complete || Digest(dst) != want {
 				t.Fatalf("complete %t, %s\n%s\ngives\n%s", v.Complete, v.Reason, text, dst)
 			}
 		}

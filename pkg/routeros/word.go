@@ -85,6 +85,14 @@ func trimRight(line []byte) []byte {
 	return line
 }
 
+// trimEnd is trimRight for a line whose end may have come from several line ends.
+func trimEnd(line []byte) []byte {
+	for len(line) > 0 && (blank(line[len(line)-1]) || line[len(line)-1] == '\r') {
+		line = line[:len(line)-1]
+	}
+	return line
+}
+
 // trimLeft is bytes.TrimLeft for blanks.
 func trimLeft(line []byte) []byte {
 	for len(line) > 0 && blank(line[0]) {
