@@ -39,7 +39,7 @@ type Kind string
 const (
 	KindBare      Kind = "bare"      // the loop without confhaul
 	KindFirst     Kind = "first"     // every router is new, every snapshot published
-	KindUnchanged Kind = "unchanged" // every router is known and has not changed
+	KindUnchanged Kind = "unchanged" // every router is known, also to the worker, and has not changed
 )
 
 // Kinds lists them.

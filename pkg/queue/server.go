@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -151,6 +152,7 @@ func (s *Server) asking(ctx context.Context) bool {
 // process runs one task under a context of our own, so that the reason of its end can be told.
 func (s *Server) process(site string) func(context.Context, *asynq.Task) error {
 	return func(ctx context.Context, t *asynq.Task) error {
+		growStack()
 		defer s.gate.release(site)
 		id, _ := asynq.GetTaskID(ctx)
 		online := s.gate.taken(id)
@@ -180,6 +182,16 @@ func (s *Server) process(site string) func(context.Context, *asynq.Task) error {
 		}
 		return verdict(s.handler(ctx, site, task))
 	}
+}
+
+// growStack makes room on the goroutine's stack for what a backup takes of it, in one step and while there is hardly anything
+// on it to move. Asynq runs every task on a new goroutine, and a stack that doubles three times under a full load of frames
+// costs a tenth of the queue's whole CPU.
+//
+//go:noinline
+func growStack() {
+	var room [12 << 10]byte
+	runtime.KeepAlive(&room)
 }
 
 // again carries a decision through asynq, which hands its error to retryDelay and isFailure.

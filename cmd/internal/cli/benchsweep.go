@@ -28,17 +28,22 @@ func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) 
 		return s, err
 	}
 	defer func() { err = errors.Join(err, w.Stop()) }()
+	fresh, err := bench.UsageOf(w.PID())
+	if err != nil {
+		return s, err
+	}
+	if kind == bench.KindUnchanged {
+		if err := h.warmUp(ctx); err != nil {
+			return s, err
+		}
+	}
 	out, started := newBenchOutcome(kind, h.o.load), time.Now()
 	if err := h.enqueue(ctx, out.slot); err != nil {
 		return s, err
 	}
 	s.Ask = time.Since(started)
-	due := time.NewTimer(time.Until(out.slot))
-	defer due.Stop()
-	select {
-	case <-ctx.Done():
-		return s, context.Cause(ctx)
-	case <-due.C:
+	if err := out.awaitSlot(ctx); err != nil {
+		return s, err
 	}
 	h.progress.step("%s: %s sweep", h.name, kind)
 	before, err := h.begin(ctx, w, address)
@@ -66,8 +71,27 @@ func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) 
 		}
 	}
 	before.fill(&s, after)
+	s.Idle = fresh.RSS
 	out.fill(&s)
 	return s, out.check()
+}
+
+// warmUp is a sweep that is not measured: a worker that has run for longer than one interval has seen every router before.
+func (h *benchHouse) warmUp(ctx context.Context) error {
+	out := newBenchOutcome(bench.KindUnchanged, h.o.load)
+	if err := h.enqueue(ctx, out.slot); err != nil {
+		return err
+	}
+	if err := out.awaitSlot(ctx); err != nil {
+		return err
+	}
+	if err := h.release(ctx, out); err != nil {
+		return err
+	}
+	if err := out.check(); err != nil {
+		return err
+	}
+	return h.pause(ctx)
 }
 
 // enqueue makes each router's task for the slot, in place of the one for the slot that the scheduler has in mind.
@@ -124,6 +148,18 @@ type benchOutcome struct {
 
 func newBenchOutcome(kind bench.Kind, l bench.Load) *benchOutcome {
 	return &benchOutcome{kind: kind, load: l, slot: time.Now().Truncate(time.Second).Add(time.Second)}
+}
+
+// awaitSlot waits until the slot has come.
+func (o *benchOutcome) awaitSlot(ctx context.Context) error {
+	due := time.NewTimer(time.Until(o.slot))
+	defer due.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-due.C:
+		return nil
+	}
 }
 
 const badShown = 3
