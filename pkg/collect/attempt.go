@@ -17,7 +17,8 @@ import (
 	"github.com/confhaul/confhaul/pkg/sshclient"
 )
 
-// The steps, as they stand in faults and traces after those of the connection.
+// The steps, as they stand in faults and traces after those of the connection. One walk proves an export and makes its normal
+// form, which is stepProve; what stepNormalize has is the digest.
 const (
 	stepTrust     = "trust host key"
 	stepExport    = "export"
