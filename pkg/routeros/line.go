@@ -6,47 +6,59 @@ const blanks = " \t"
 
 // reader takes a text apart into its physical lines and knows which of them belong together.
 type reader struct {
-	rest []byte
+	all []byte
+	at  int // where the next line starts
 
 	text   []byte // without its line end
-	start  int    // offset of text
 	number int    // from 1
 	joined bool   // goes on where the line before broke off
 	open   bool   // breaks off with a backslash
 	ended  bool   // has a line end
 
-	offset  int
 	comment bool // the logical line is one
 }
 
 // next moves to the next physical line and says whether there is one.
 func (r *reader) next() bool {
-	if len(r.rest) == 0 {
+	rest := r.all[r.at:]
+	if len(rest) == 0 {
 		return false
 	}
-	r.start, r.joined = r.offset, r.open
 	r.number++
-	end := bytes.IndexByte(r.rest, '\n')
-	if r.ended = end >= 0; r.ended {
-		r.text, r.rest = r.rest[:end], r.rest[end+1:]
-		r.offset += end + 1
+	r.joined = r.open
+	end := bytes.IndexByte(rest, '\n')
+	r.ended = end >= 0
+	if r.ended {
+		r.at += end + 1
 	} else {
-		r.text, r.rest = r.rest, nil
-		r.offset += len(r.text)
+		end = len(rest)
+		r.at = len(r.all)
 	}
-	for len(r.text) > 0 && r.text[len(r.text)-1] == '\r' {
-		r.text = r.text[:len(r.text)-1]
+	for end > 0 && rest[end-1] == '\r' {
+		end--
 	}
+	r.text = rest[:end]
 	if !r.joined {
-		r.comment = len(r.text) > 0 && r.text[0] == '#'
+		r.comment = end > 0 && rest[0] == '#'
 	}
 	r.open = oddBackslashes(r.text)
-	if r.comment && !indented(r.rest) {
+	if r.comment && !indented(r.all[r.at:]) {
 		// A comment may quote a name that ends in a backslash; taking the next line for a part of it would lose that line.
 		r.open = false
 	}
 	return true
 }
+
+// usual says whether the line is what most are, and no offence below a menu: where a command begins, or an indented part of one.
+func (r *reader) usual() bool {
+	if r.joined {
+		return indented(r.text)
+	}
+	return addOrSet(r.text)
+}
+
+// normal says whether a usual line is its own normal form.
+func (r *reader) normal() bool { return !r.joined && !r.open && !blank(r.text[len(r.text)-1]) }
 
 // appendTo appends the line to out as a part of its logical line, without what the wrap put there.
 func (r *reader) appendTo(out []byte) []byte {

@@ -106,6 +106,14 @@ func (n *normalizer) endLine() []byte {
 	return line
 }
 
+// addLine takes a logical line that has its normal form already, outside the LCD menus, and is that.
+func (n *normalizer) addLine(text []byte) []byte {
+	n.out = append(append(n.out, text...), '\n')
+	line := n.out[n.line : len(n.out)-1]
+	n.line = len(n.out)
+	return line
+}
+
 // endMenu takes back the line of a menu that had dynamic pages only.
 func (n *normalizer) endMenu() {
 	if n.lcd && n.dropped && !n.kept {

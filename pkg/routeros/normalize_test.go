@@ -57,6 +57,7 @@ func TestNormalizeLines(t *testing.T) {
 		{"empty lcd menu stays", "/lcd\n/ip\n", "/lcd\n/ip\n"},
 		{"like a dynamic page", "/lcd\nset a<b> c\nset <a\nset \"<a> b\" c\nadd <a>\n", "/lcd\nset a<b> c\nset <a\nset \"<a> b\" c\nadd <a>\n"},
 		{"like an lcd menu", "/lcdx\nset <a> b\n/system\nset <a> b\n", "/lcdx\nset <a> b\n/system\nset <a> b\n"},
+		{"lcd menu with a wrapped command", "/ip\n/lcd \\\nset 0\nset <a> b\n", "/ip\n"},
 		{"lcd menu with a command", "/lcd set enabled=no\nset <a> b\n", "/lcd set enabled=no\nset <a> b\n"},
 	} {
 		for form, in := range map[string]string{"lf": c.in, "again": string(Normalize(nil, []byte(c.in)))} {

@@ -21,8 +21,6 @@ const (
 )
 
 var (
-	verbs = [][]byte{[]byte("add"), []byte("set"), []byte("remove"), []byte("unset"), []byte("enable"), []byte("disable"), []byte("move")}
-
 	loginScreens = [][]byte{
 		[]byte(`Please press "Enter"`),
 		[]byte("Do you want to see the software license"),
@@ -83,12 +81,26 @@ func column(line []byte) int {
 	return n
 }
 
-// item says whether line is a command of a menu. It runs for every line.
+// addOrSet says whether line starts as most commands do.
+func addOrSet(line []byte) bool {
+	return len(line) >= 4 && (string(line[:4]) == "add " || string(line[:4]) == "set ")
+}
+
+// item says whether line is a command of a menu.
 func item(line []byte) bool {
-	for _, v := range verbs {
-		if len(line) > 0 && line[0] == v[0] && bytes.HasPrefix(line, v) && (len(line) == len(v) || line[len(v)] == ' ') {
-			return line[0] != 'r' || !startsWith(line, loginScreens)
-		}
+	if addOrSet(line) {
+		return true
+	}
+	const longest = len("disable")
+	verb := line[:min(len(line), longest+1)]
+	if at := bytes.IndexByte(verb, ' '); at >= 0 {
+		verb = verb[:at]
+	}
+	switch string(verb) {
+	case "add", "set", "unset", "enable", "disable", "move":
+		return true
+	case "remove":
+		return !startsWith(line, loginScreens)
 	}
 	return false
 }
@@ -99,14 +111,8 @@ func atPrompt(line []byte) bool {
 		at, end := bytes.IndexByte(line, '@'), bytes.Index(line, []byte("] "))
 		return at > 0 && end > at && bytes.IndexByte(line[end:], '>') > 0
 	}
-	if line[0] != '/' {
-		return false
-	}
-	n := 0
-	for n < len(line) && pathByte(line[n]) {
-		n++
-	}
-	return n < len(line) && line[n] == '>'
+	end := bytes.IndexByte(line, '>')
+	return line[0] == '/' && end > 0 && !slices.ContainsFunc(line[:end], func(c byte) bool { return !pathByte(c) })
 }
 
 func pathByte(c byte) bool {

@@ -155,8 +155,10 @@ type lack struct {
 
 // enter moves to menu.
 func (c *census) enter(menu []byte) {
-	c.menu, c.needs = append(c.menu[:0], menu...), nil
-	c.plain = slices.ContainsFunc(plain, func(path string) bool { return under(menu, path) })
+	c.menu, c.plain, c.needs = menu, false, nil
+	for _, path := range plain {
+		c.plain = c.plain || under(menu, path)
+	}
 	for i := range required {
 		if same(menu, required[i].menu) {
 			c.needs = &required[i]

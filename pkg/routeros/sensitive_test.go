@@ -28,6 +28,7 @@ func TestSensitive(t *testing.T) {
 		{"policy", "/user group\nset full policy=ssh,password,sensitive\n", 0, SensitiveUnknown},
 		{"longer name", "/ip\nset require-password=yes xsecret=1 my-key=2\n", 0, SensitiveUnknown},
 		{"status comment", "/ip\n# password=x\n# x\\\n    secret=y\nadd a=b\n", 0, SensitiveUnknown},
+		{"status comment among secrets", "/ppp secret\n# password=x\nadd name=a password=b\n", 1, SensitiveShown},
 		{"wrap before the value", "/ppp secret\nadd name=a password=\\\n    \"\\\n    b\"\n", 1, SensitiveShown},
 		{"wrap before an empty value", "/ppp secret\nadd name=a password=\\\n    \"\"\n", 0, SensitiveHidden},
 		{"wrap in the name", "/ppp secret\nadd name=a passwor\\\n    d=b\n", 1, SensitiveShown},

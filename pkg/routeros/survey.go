@@ -36,13 +36,20 @@ const maxIdentityLine = 4096
 // look makes the survey of text and appends the normal form to dst, which must not overlap it.
 func look(dst, text []byte) *survey {
 	s := &survey{normalizer: normalizer{out: slices.Grow(dst, len(text)+1), line: len(dst)}}
-	r := reader{rest: text}
+	r := reader{all: text}
 	first := 0 // line of the logical one
 	for r.next() {
 		if !r.joined {
 			first = r.number
 		}
-		s.add(&r)
+		usual := s.menus > 0 && r.usual()
+		if usual && !s.lcd && r.normal() {
+			s.addLogical(s.addLine(r.text), first)
+			continue
+		}
+		if !usual {
+			s.add(&r)
+		}
 		s.out = r.appendTo(s.out)
 		if !r.open {
 			s.addLogical(s.endLine(), first)
@@ -57,9 +64,13 @@ func look(dst, text []byte) *survey {
 
 // addLogical takes one line of the normal form in, whose number in the text is number; an empty one is none.
 func (s *survey) addLogical(line []byte, number int) {
-	if len(line) == 0 || line[0] != '/' && s.secrets.plain {
-		return
+	if len(line) > 0 && (line[0] == '/' || !s.secrets.plain) {
+		s.addCommand(line, number)
 	}
+}
+
+// addCommand takes a menu in, a command, or a command with its menu.
+func (s *survey) addCommand(line []byte, number int) {
 	if line[0] == '/' {
 		var menu []byte
 		menu, line = cutMenu(line)

@@ -9,18 +9,19 @@ func nextWord(line []byte) (word, rest []byte) {
 		start++
 	}
 	quoted := false
-	at := start
-	for at < len(line) && (quoted || !blank(line[at])) {
+	for at := start; at < len(line); at++ {
 		switch line[at] {
 		case '"':
 			quoted = !quoted
 		case '\\':
 			at++
+		case ' ', '\t':
+			if !quoted {
+				return line[start:at], line[at:]
+			}
 		}
-		at++
 	}
-	at = min(at, len(line))
-	return line[start:at], line[at:]
+	return line[start:], nil
 }
 
 // cutVerb cuts what a command does off it; the verb is empty where it does not say.
@@ -33,11 +34,11 @@ func cutVerb(command []byte) (verb, rest []byte) {
 
 // parameter takes a word name=value apart. The value is without its quotes; ok is false where the word is no parameter.
 func parameter(word []byte) (name, value []byte, ok bool) {
-	name, value, ok = bytes.Cut(word, []byte("="))
-	if !ok || len(name) == 0 || bytes.IndexByte(name, '"') >= 0 {
+	at := bytes.IndexByte(word, '=')
+	if at <= 0 || bytes.IndexByte(word[:at], '"') >= 0 {
 		return nil, nil, false
 	}
-	return name, bytes.Trim(value, `"`), true
+	return word[:at], bytes.Trim(word[at+1:], `"`), true
 }
 
 // cutMenu takes a line that starts with a menu's path apart: the path, and the command on the same line.
@@ -60,12 +61,14 @@ func cutMenu(line []byte) (menu, command []byte) {
 // same compares menus over releases: RouterOS 6 writes /ip socks, 7 /ip/socks in places.
 func same(menu []byte, path string) bool { return len(menu) == len(path) && under(menu, path) }
 
-// under says whether menu is path or a menu below it.
+// under says whether menu is path or a menu below it. Most differ in the last letter of path already.
 func under(menu []byte, path string) bool {
-	if len(menu) < len(path) || len(menu) > len(path) && !separator(menu[len(path)]) {
-		return false
-	}
-	for i := range len(path) {
+	n := len(path)
+	return len(menu) >= n && menu[n-1] == path[n-1] && (len(menu) == n || separator(menu[n])) && sameWords(menu[:n], path)
+}
+
+func sameWords(menu []byte, path string) bool {
+	for i := range menu {
 		if menu[i] != path[i] && (!separator(menu[i]) || !separator(path[i])) {
 			return false
 		}
