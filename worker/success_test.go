@@ -23,7 +23,7 @@ func TestFirstBackup(t *testing.T) {
 	sum := sha256.Sum256([]byte(snap.ConfigText))
 	if snap.SHA256Hash != hex.EncodeToString(sum[:]) || snap.DeviceID != h.dev.ID || snap.Site != testSite || snap.TenantID != "default" ||
 		!snap.Complete || snap.Trigger != backup.ReasonSlot || snap.RouterOSVersion != h.router.Version() || snap.Identity != h.router.Identity() {
-		snap.ConfigText, snap.RawZstd = "", nil
+		snap.ConfigText, snap.RawSnappy = "", nil
 		t.Errorf("snapshot %+v", snap)
 	}
 	s, _ := h.state()

@@ -11,7 +11,7 @@ type Arrival struct {
 	Data         []byte // as it came; of a large snapshot what its object holds, where that can be read
 
 	Snapshot *Snapshot // with its texts
-	Raw      []byte    // what RawZstd of Snapshot holds; nil: it has none
+	Raw      []byte    // what RawSnappy of Snapshot holds; nil: it has none
 	Event    *Event
 
 	Err error // why it cannot be read, now or later; Snapshot and Event are nil then

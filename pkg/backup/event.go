@@ -1,8 +1,10 @@
 package backup
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/bits"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/fault"
@@ -17,9 +19,9 @@ type Snapshot struct {
 	DeviceID        string    `json:"device_id"`
 	TenantID        string    `json:"tenant_id"`
 	RouterOSVersion string    `json:"routeros_version"`
-	CollectedAt     time.Time `json:"collected_at"` // when the export began
-	SHA256Hash      string    `json:"sha256_hash"`  // of config_text, lower-case hex
-	ConfigText      string    `json:"config_text"`  // normal form
+	CollectedAt     time.Time `json:"collected_at"`          // when the export began
+	SHA256Hash      string    `json:"sha256_hash"`           // of config_text, lower-case hex
+	ConfigText      string    `json:"config_text,omitempty"` // normal form
 	Normalization   int       `json:"normalization_version"`
 
 	V            int      `json:"v"`
@@ -34,9 +36,9 @@ type Snapshot struct {
 	Proof        string   `json:"proof"` // marker, twice or sftp
 	Trigger      Reason   `json:"trigger"`
 	Attempt      string   `json:"attempt"`
-	RawZstd      []byte   `json:"raw_zstd"` // raw text, zstd with config_text as raw dictionary
+	RawSnappy    []byte   `json:"raw_snappy,omitempty"` // raw text, one block of Snappy
 
-	// Object names the whole event in the object store where it does not fit a message; config_text and raw_zstd are
+	// Object names the whole event in the object store where it does not fit a message; config_text and raw_snappy are
 	// then empty in the message.
 	Object string `json:"object,omitempty"`
 }
@@ -86,11 +88,79 @@ type Suspect struct {
 
 // EncodeEvent gives the JSON of a Snapshot or an Event.
 func EncodeEvent(e any) ([]byte, error) {
+	if s, ok := e.(Snapshot); ok {
+		return encodeSnapshot(s)
+	}
 	b, err := json.Marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("encode event: %w", err)
 	}
 	return b, nil
+}
+
+// encodeSnapshot puts the texts, which are nearly all of a snapshot, behind what encoding/json makes of the rest: it would look
+// at them byte by byte. A text that is not UTF-8 stays as it is, which is no JSON: who publishes looks first.
+func encodeSnapshot(s Snapshot) ([]byte, error) {
+	text, raw := s.ConfigText, s.RawSnappy
+	s.ConfigText, s.RawSnappy = "", nil
+	head, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode snapshot: %w", err)
+	}
+	const escapes = 8 // a text of RouterOS has fewer than one in so many bytes that is escaped
+	out := make([]byte, 0, len(head)+len(text)+len(text)/escapes+base64.StdEncoding.EncodedLen(len(raw))+64)
+	out = append(out, head[:len(head)-1]...)
+	if text != "" {
+		out = appendString(append(out, `,"config_text":`...), text)
+	}
+	if len(raw) > 0 {
+		out = append(base64.StdEncoding.AppendEncode(append(out, `,"raw_snappy":"`...), raw), '"')
+	}
+	return append(out, '}'), nil
+}
+
+// appendString appends s as a JSON string.
+func appendString(dst []byte, s string) []byte {
+	const hexDigits = "0123456789abcdef"
+	dst = append(dst, '"')
+	for {
+		n := plain(s)
+		dst = append(dst, s[:n]...)
+		if n == len(s) {
+			return append(dst, '"')
+		}
+		switch c := s[n]; c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+		s = s[n+1:]
+	}
+}
+
+// plain is how many bytes of s come before the first that JSON escapes: a control character, a quote or a backslash. It looks
+// at eight at once: a byte b below 0x80 is below n where b-n borrows into its highest bit.
+func plain(s string) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	at := 0
+	for ; len(s)-at >= 8; at += 8 {
+		w := s[at : at+8]
+		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 | uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+		quote, backslash := x^'"'*ones, x^'\\'*ones
+		found := ((x-' '*ones)&^x | (quote-ones)&^quote | (backslash-ones)&^backslash) & highs
+		if found != 0 {
+			return at + bits.TrailingZeros64(found)/8
+		}
+	}
+	for ; at < len(s); at++ {
+		if c := s[at]; c < ' ' || c == '"' || c == '\\' {
+			break
+		}
+	}
+	return at
 }
 
 // DecodeSnapshot reads a Snapshot event; fields of newer versions are ignored.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"github.com/confhaul/confhaul/pkg/routersim"
 )
@@ -40,7 +40,7 @@ func ReadMessage(subject string, seq uint64, at time.Time, data []byte, printed 
 		ConfigText  string    `json:"config_text"`
 		Bytes       int       `json:"bytes"`
 		Complete    bool      `json:"complete"`
-		RawZstd     []byte    `json:"raw_zstd"`
+		RawSnappy   []byte    `json:"raw_snappy"`
 		Failures    int       `json:"failures"`
 	}
 	m := Message{Subject: subject, Seq: seq, At: at, Snapshot: strings.HasPrefix(subject, snapshotPrefix)}
@@ -57,7 +57,7 @@ func ReadMessage(subject string, seq uint64, at time.Time, data []byte, printed 
 		m.Problem = "digest or time is missing"
 	case m.Snapshot:
 		sum := sha256.Sum256([]byte(e.ConfigText))
-		raw, err := openRaw(e.RawZstd, e.ConfigText)
+		raw, err := openRaw(e.RawSnappy)
 		switch {
 		case hex.EncodeToString(sum[:]) != e.Hash:
 			m.Problem = "sha256_hash is not that of config_text"
@@ -77,16 +77,16 @@ func ReadMessage(subject string, seq uint64, at time.Time, data []byte, printed 
 // rawMax bounds an opened text, in bytes; the largest export of the lab is far below.
 const rawMax = 32 << 20
 
-func openRaw(packed []byte, text string) ([]byte, error) {
-	if len(packed) == 0 {
+func openRaw(packed []byte) ([]byte, error) {
+	switch n, err := s2.DecodedLen(packed); {
+	case len(packed) == 0:
 		return nil, errors.New("there is none")
-	}
-	d, err := zstd.NewReader(nil, zstd.WithDecoderDictRaw(0, []byte(text)), zstd.WithDecoderMaxMemory(rawMax), zstd.WithDecoderConcurrency(1))
-	if err != nil {
+	case err != nil:
 		return nil, err
+	case n > rawMax:
+		return nil, fmt.Errorf("it has %d bytes", n)
 	}
-	defer d.Close()
-	return d.DecodeAll(packed, nil)
+	return s2.Decode(nil, packed)
 }
 
 // WithoutComments takes away what one printing of a configuration does not share with the next: the date and the status

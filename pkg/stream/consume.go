@@ -276,7 +276,7 @@ func (s *Stream) snapshot(ctx context.Context, a *backup.Arrival) error {
 			snap.Object = name
 		}
 	}
-	if err == nil && len(snap.RawZstd) > 0 {
+	if err == nil && len(snap.RawSnappy) > 0 {
 		if a.Raw, err = OpenRaw(snap); err != nil {
 			err = fmt.Errorf("its raw text does not open: %w", err)
 		}
@@ -294,7 +294,7 @@ func (s *Stream) LastArrival(ctx context.Context, site, id string) (a backup.Arr
 		return a, false, err
 	}
 	a = backup.Arrival{Site: site, Device: id, Seq: seq, Snapshot: &snap}
-	if len(snap.RawZstd) > 0 {
+	if len(snap.RawSnappy) > 0 {
 		if a.Raw, err = OpenRaw(snap); err != nil {
 			return a, false, fault.New(fault.Infrastructure, "read last snapshot", "message %d: its raw text does not open: %w", seq, err)
 		}

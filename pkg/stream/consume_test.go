@@ -323,7 +323,7 @@ func TestConsumeSaysWhatCannotBeRead(t *testing.T) {
 		}
 	}
 	cut := snap("a", 1)
-	cut.RawZstd = []byte("none")
+	cut.RawSnappy = []byte("none")
 	publish("config.snapshot.create.berlin.r9", nil)
 	publish("config.snapshot.create.berlin", snap("a", 1))
 	publish("config.snapshot.create.berlin.r1", cut)

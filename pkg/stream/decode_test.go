@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/confhaul/confhaul/pkg/backup"
@@ -27,7 +28,7 @@ func FuzzDecode(f *testing.F) {
 			if raw, _ := OpenRaw(snap); len(raw) > RawMax {
 				t.Errorf("a raw text of %d bytes opened", len(raw))
 			}
-			if text, _ := delta.Unpack(nil, snap.RawZstd, nil, RawMax); len(text) > RawMax {
+			if text, _ := delta.Unpack(nil, snap.RawSnappy, nil, RawMax); len(text) > RawMax {
 				t.Errorf("a suspect's text of %d bytes opened", len(text))
 			}
 		}
@@ -52,29 +53,22 @@ func encode(t testing.TB, e any) []byte {
 
 func decodeSeeds(f *testing.F) [][]byte {
 	f.Helper()
-	pack := func(raw []byte, normal string) []byte {
-		packed, err := delta.Pack(raw, []byte(normal))
-		if err != nil {
-			f.Fatal(err)
-		}
-		return packed
-	}
 	raw, normal := export(300)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600))
 	whole := backup.Snapshot{
 		V: 1, DeviceID: "r:1", Site: "berlin", TenantID: "default", CollectedAt: at, ConfigText: normal, Normalization: 1,
-		KnownGaps: []string{"/ip dns"}, Complete: true, Proof: "twice", Trigger: backup.ReasonSlot, RawZstd: pack(raw, normal),
+		KnownGaps: []string{"/ip dns"}, Complete: true, Proof: "twice", Trigger: backup.ReasonSlot, RawSnappy: s2.EncodeSnappy(nil, raw),
 	}
 	otherText, cut := whole, whole
 	otherText.ConfigText = "/ip"
-	cut.RawZstd = cut.RawZstd[:len(cut.RawZstd)/2]
+	cut.RawSnappy = cut.RawSnappy[:len(cut.RawSnappy)/2]
 	wide := whole // a frame that asks for the widest window and holds nothing
-	wide.RawZstd = []byte{0x28, 0xB5, 0x2F, 0xFD, 0x00, 0xFF, 0x03, 0x00, 0x00}
+	wide.RawSnappy = []byte{0x28, 0xB5, 0x2F, 0xFD, 0x00, 0xFF, 0x03, 0x00, 0x00}
 	return [][]byte{
 		encode(f, whole), encode(f, otherText), encode(f, cut), encode(f, wide),
 		encode(f, backup.Snapshot{Object: "aa", CollectedAt: at}),
 		encode(f, backup.Event{V: 1, Type: backup.EventFailed, DeviceID: "r1", At: at, NextAt: at, Reason: "<cut>\u2028"}),
-		[]byte(`{"v":99,"raw_zstd":"KLUv/Q==","known_gaps":[null],"new":{"a":[1e400]}}`),
+		[]byte(`{"v":99,"raw_snappy":"KLUv/Q==","known_gaps":[null],"new":{"a":[1e400]}}`),
 		[]byte(`{"collected_at":"0000-01-01T00:00:00+23:59","at":null,"config_text":"\ud800\u0000"}`), []byte("null"), []byte("[]"), nil,
 	}
 }

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"unicode/utf8"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/confhaul/confhaul/pkg/backup"
-	"github.com/confhaul/confhaul/pkg/delta"
 	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/natsio"
@@ -40,10 +40,7 @@ func (s *Stream) PublishSnapshot(ctx context.Context, snap backup.Snapshot, raw 
 	if !utf8.ValidString(snap.ConfigText) { // JSON would replace the bytes, and digest and dictionary would not fit what arrives
 		return 0, fault.New(fault.Internal, stepPublish, "the normal form is not UTF-8")
 	}
-	var err error
-	if snap.RawZstd, err = delta.Pack(raw, []byte(snap.ConfigText)); err != nil {
-		return 0, fault.New(fault.Internal, stepPublish, "pack raw text: %w", err)
-	}
+	snap.RawSnappy = s2.EncodeSnappy(nil, raw)
 	m, err := s.prepare(ctx, snap)
 	if err != nil {
 		return 0, err
@@ -97,7 +94,7 @@ func (s *Stream) prepare(ctx context.Context, snap backup.Snapshot) (message, er
 	if m.data, err = backup.EncodeEvent(snap); err != nil {
 		return m, fault.New(fault.Internal, stepPublish, "%w", err)
 	}
-	m.snap.ConfigText, m.snap.RawZstd = "", nil
+	m.snap.ConfigText, m.snap.RawSnappy = "", nil
 	if int64(len(m.data))+headerRoom <= s.conn.MaxPayload() {
 		return m, nil
 	}

@@ -7,10 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"github.com/confhaul/confhaul/pkg/backup"
-	"github.com/confhaul/confhaul/pkg/delta"
 )
 
 // export makes a text of about size bytes, and its normal form.
@@ -24,59 +23,23 @@ func export(size int) (raw []byte, normal string) {
 	return []byte("# 2026-01-02 03:04:05 by RouterOS 7.20\n" + strings.Replace(normal, " list=blocked", " \\\n    list=blocked", size/1000)), normal
 }
 
-func TestRawOpensWithPlainDecoder(t *testing.T) {
+func TestRaw(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{0, 100, 64 << 10, 1 << 20, 12 << 20} {
+	for _, size := range []int{0, 100, 64 << 10, 12 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
-			raw, normal := export(size)
-			packed, err := delta.Pack(raw, []byte(normal))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if size >= 1<<20 && len(packed) > len(raw)/20 {
-				t.Errorf("%d bytes of raw text take %d: the dictionary does not help", len(raw), len(packed))
-			}
-			dec, err := zstd.NewReader(nil, zstd.WithDecoderDictRaw(0, []byte(normal)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer dec.Close()
-			if got, err := dec.DecodeAll(packed, nil); err != nil || !bytes.Equal(got, raw) {
-				t.Errorf("a decoder as the comment shows it: %d bytes, %v", len(got), err)
-			}
-			got, err := OpenRaw(backup.Snapshot{ConfigText: normal, RawZstd: packed})
-			if err != nil || !bytes.Equal(got, raw) {
-				t.Errorf("OpenRaw: %d bytes, %v", len(got), err)
+			raw, _ := export(size)
+			if got, err := OpenRaw(backup.Snapshot{RawSnappy: s2.EncodeSnappy(nil, raw)}); err != nil || !bytes.Equal(got, raw) {
+				t.Errorf("%d bytes, %v", len(got), err)
 			}
 		})
 	}
-}
-
-func TestRawEdges(t *testing.T) {
-	t.Parallel()
-	packed, err := delta.Pack([]byte("text"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := OpenRaw(backup.Snapshot{RawZstd: packed}); err != nil || string(got) != "text" {
-		t.Errorf("without a dictionary: %q, %v", got, err)
-	}
-	if _, err := OpenRaw(backup.Snapshot{}); err == nil {
-		t.Error("a snapshot without raw text opened")
-	}
-	bomb, err := delta.Pack(make([]byte, RawMax+1), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenRaw(backup.Snapshot{RawZstd: bomb}); err == nil {
-		t.Error("a text over RawMax opened")
-	}
-	raw, normal := export(64 << 10)
-	if packed, err = delta.Pack(raw, []byte(normal)); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := OpenRaw(backup.Snapshot{RawZstd: packed, ConfigText: "/" + normal[1:len(normal)/2]}); err == nil && bytes.Equal(got, raw) {
-		t.Error("the dictionary plays no part")
+	packed := s2.EncodeSnappy(nil, []byte("# text\n"))
+	for name, broken := range map[string][]byte{
+		"none": nil, "cut": packed[:len(packed)-1], "too long": s2.EncodeSnappy(nil, make([]byte, RawMax+1)), "declares 4 GB": {0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 0x00},
+	} {
+		if got, err := OpenRaw(backup.Snapshot{RawSnappy: broken}); err == nil {
+			t.Errorf("%s: opened as %d bytes", name, len(got))
+		}
 	}
 }
