@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/routersim"
 )
 
 // Load is what is asked of both sides.
@@ -27,7 +28,7 @@ type Load struct {
 const (
 	SizeMin    = 5_000 // below it a simulated router prints more than it is asked to
 	SizeMax    = 15_000_000
-	DevicesMax = 15_000 // listeners of one process, with room for sessions in 20,000 descriptors
+	DevicesMax = routersim.DevicesMax
 	DelayMax   = 50 * time.Second
 )
 

@@ -41,8 +41,8 @@ type Fleet struct {
 	fleet   *routersim.Fleet
 }
 
-// StartFleet starts the routers and has each of them render its export, so that no sweep pays for that. done hears, from one
-// goroutine at a time, how many have.
+// StartFleet starts the routers and has each of them render its export, so that no sweep pays for that; a fleet that is too
+// large to keep them renders one, and then each when it is asked for. done hears, from one goroutine at a time, how many are ready.
 func StartFleet(ctx context.Context, job FleetJob, done func(n int)) (*Fleet, error) {
 	sim, err := routersim.Start(ctx, routersim.Options{
 		Devices: job.Load.Devices, Seed: fleetSeed, Sites: job.Load.SiteNames(), Username: job.Username,
@@ -52,11 +52,11 @@ func StartFleet(ctx context.Context, job FleetJob, done func(n int)) (*Fleet, er
 		return nil, err
 	}
 	f := &Fleet{fleet: sim}
-	if err := f.render(ctx, job.Load, done); err != nil {
-		return nil, errors.Join(err, sim.Close())
-	}
 	for _, d := range sim.Devices("") {
-		f.Targets = append(f.Targets, Target{d.ID, d.Name, d.Address, d.Port, d.Site, sim.Router(d.ID).HostKeyFingerprint()})
+		f.Targets = append(f.Targets, Target{ID: d.ID, Name: d.Name, Address: d.Address, Port: d.Port, Site: d.Site})
+	}
+	if err := f.prepare(ctx, job.Load, done); err != nil {
+		return nil, errors.Join(err, sim.Close())
 	}
 	return f, nil
 }
@@ -66,7 +66,7 @@ func (f *Fleet) Close() error { return f.fleet.Close() }
 
 const tellInterval = time.Second // between two words about how far a long step is
 
-func (f *Fleet) render(ctx context.Context, l Load, done func(n int)) error {
+func (f *Fleet) prepare(ctx context.Context, l Load, done func(n int)) error {
 	var (
 		next, ready atomic.Int64
 		short       atomic.Pointer[error]
@@ -82,9 +82,12 @@ func (f *Fleet) render(ctx context.Context, l Load, done func(n int)) error {
 				}
 				r := routers[i]
 				r.SetDelay(l.Delay())
-				if n := len(r.Export()); n < l.Size {
-					err := fmt.Errorf("%s prints %d bytes, less than the %d that are asked for", r.ID(), n, l.Size)
-					short.Store(&err)
+				f.Targets[i].Fingerprint = r.HostKeyFingerprint()
+				if i == 0 || f.fleet.Keeps() {
+					if n := len(r.Export()); n < l.Size {
+						err := fmt.Errorf("%s prints %d bytes, less than the %d that are asked for", r.ID(), n, l.Size)
+						short.Store(&err)
+					}
 				}
 				ready.Add(1)
 			}

@@ -13,7 +13,7 @@ const (
 	NoFault               Fault = iota
 	WrongPassword               // refuses every login
 	HostKeyChanged              // has a new host key; setting it rotates the key, clearing it does not bring the old one back
-	Refused                     // its listener is closed
+	Refused                     // its listener is closed, as SetDown does it
 	SilentAfterAccept           // accepts the TCP connection and says nothing
 	StallMidExport              // half the export, then silence until the client leaves
 	CutMidExport                // half the export, then exit status 0 and a clean close

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/confhaul/confhaul/pkg/device"
@@ -16,14 +18,23 @@ import (
 // Defaults of Options that are left out.
 const (
 	DefaultListen   = "127.0.0.1"
+	DefaultNetwork  = "127.16.0.0/12" // of fleets of more than ownListenersMax routers
 	DefaultIDPrefix = "router-"
+)
+
+// DevicesMax is how many routers a fleet can have, each at an address of DefaultNetwork.
+const DevicesMax = 1_000_000
+
+const (
+	ownListenersMax = 1000   // routers of a fleet by default, each with a listener, and so a descriptor, of its own
+	keepMax         = 20_000 // routers of a fleet that keeps the host keys and exports that it has made
 )
 
 // Options say what fleet to start.
 type Options struct {
-	Devices  int      // at least 1
+	Devices  int      // 1 to DevicesMax
 	Seed     uint64   // the same seed and options give the same routers, keys and configurations
-	Listen   string   // address without port; each router takes a free port
+	Listen   string   // address without port, of which each router takes a free one; or an IPv4 network in 127.0.0.0/8, in which each has an address and all share a port, on Linux only
 	IDPrefix string   // ids are the prefix and a number of four digits or more, from 0001
 	Sites    []string // dealt round robin; {"default"} if none
 	Username string
@@ -34,6 +45,12 @@ type Options struct {
 
 // Fleet is a number of running routers.
 type Fleet struct {
+	address  string       // of all routers
+	network  netip.Prefix // or theirs, where it is valid
+	port     int          // in the network
+	shared   *listener    // of the network
+	username string
+
 	routers []*Router
 	byID    map[string]*Router
 	log     *sessionLog
@@ -50,22 +67,42 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("start fleet: %w", err)
 	}
-	f := &Fleet{byID: make(map[string]*Router, o.Devices), log: newSessionLog()}
+	f := &Fleet{address: o.Listen, username: o.Username, byID: make(map[string]*Router, o.Devices), log: newSessionLog()}
+	f.network, _ = netip.ParsePrefix(o.Listen) // check has seen that it is one or none
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
 	for n := 1; n <= o.Devices; n++ {
 		r := newRouter(f, o, newProfile(o, n))
 		f.routers = append(f.routers, r)
 		f.byID[r.profile.id] = r
-		if err := r.SetDown(false); err != nil {
-			return nil, errors.Join(fmt.Errorf("start fleet: %w", err), f.Close())
-		}
+	}
+	if err := f.listen(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start fleet: %w", err), f.Close())
 	}
 	return f, nil
 }
 
+// listen opens one listener for each router, or one for all.
+func (f *Fleet) listen() error {
+	if f.network.IsValid() {
+		return f.listenForAll()
+	}
+	for _, r := range f.routers {
+		if err := r.listen(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Keeps says whether what the routers have made stays with them: memory would not do for every fleet.
+func (f *Fleet) Keeps() bool { return len(f.routers) <= keepMax }
+
 func (o Options) withDefaults() Options {
 	if o.Listen == "" {
 		o.Listen = DefaultListen
+		if o.Devices > ownListenersMax {
+			o.Listen = DefaultNetwork
+		}
 	}
 	if o.IDPrefix == "" {
 		o.IDPrefix = DefaultIDPrefix
@@ -77,8 +114,13 @@ func (o Options) withDefaults() Options {
 }
 
 func (o Options) check() error {
-	if o.Devices < 1 {
-		return fmt.Errorf("%d devices: use at least 1", o.Devices)
+	if o.Devices < 1 || o.Devices > DevicesMax {
+		return fmt.Errorf("%d devices: use 1 to %d", o.Devices, DevicesMax)
+	}
+	if strings.Contains(o.Listen, "/") {
+		if err := checkNetwork(o.Listen, o.Devices); err != nil {
+			return err
+		}
 	}
 	if o.Username == "" {
 		return errors.New("no username")
@@ -99,12 +141,30 @@ func (o Options) check() error {
 	return nil
 }
 
+func checkNetwork(text string, devices int) error {
+	network, err := netip.ParsePrefix(text)
+	if err != nil {
+		return fmt.Errorf("listen in %s: %w", text, err)
+	}
+	const loopbackBits = 8
+	if !network.Addr().Is4() || !network.Addr().IsLoopback() || network.Bits() < loopbackBits {
+		return fmt.Errorf("listen in %s: use a network in 127.0.0.0/%d", text, loopbackBits)
+	}
+	if room := 1<<(32-network.Bits()) - 1; devices > room {
+		return fmt.Errorf("listen in %s: it has room for %d devices, not for %d", text, room, devices)
+	}
+	return nil
+}
+
 // Close stops every router, closes its connections and waits until nothing of the fleet runs any more.
 func (f *Fleet) Close() error {
 	f.cancel(errClosed)
 	var errs []error
 	for _, r := range f.routers {
 		errs = append(errs, r.retire())
+	}
+	if f.shared != nil {
+		errs = append(errs, f.shared.shut())
 	}
 	f.running.Wait()
 	return errors.Join(errs...)

@@ -342,6 +342,9 @@ func TestOptions(t *testing.T) {
 		"devices": func(o *Options) { o.Devices = 0 }, "username": func(o *Options) { o.Username = "" },
 		"site": func(o *Options) { o.Sites = []string{"Riga"} }, "id": func(o *Options) { o.IDPrefix = "a b" },
 		"version": func(o *Options) { o.Versions = []string{"5.1"} }, "listen": func(o *Options) { o.Listen = "256.0.0.1" },
+		"too many": func(o *Options) { o.Devices = DevicesMax + 1 }, "network": func(o *Options) { o.Listen = "127.0.0.0/33" },
+		"outside": func(o *Options) { o.Listen = "10.0.0.0/24" }, "wider": func(o *Options) { o.Listen = "127.0.0.0/7" },
+		"narrow": func(o *Options) { o.Listen, o.Devices = "127.1.0.0/24", 256 },
 	} {
 		o := good
 		spoil(&o)

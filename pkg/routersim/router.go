@@ -15,11 +15,8 @@ const hugeSize = 4_000_000
 
 // Router is one simulated router. Its methods may be called at any time; a change shows in the next connection or export.
 type Router struct {
-	fleet    *Fleet
-	profile  profile
-	username string
-	address  string
-
+	fleet     *Fleet
+	profile   profile
 	listening sync.Mutex // held while the listener is opened or closed; taken before mu
 	listener  *listener
 	retired   bool
@@ -49,19 +46,29 @@ type view struct {
 // bodiesMax bounds the views that are kept.
 const bodiesMax = 6
 
+// defaultPolicies are the same slice for all, which nobody changes in place.
+var defaultPolicies = []string{PolicySSH, PolicyRead, PolicySensitive}
+
 func newRouter(f *Fleet, o Options, p profile) *Router {
-	h := habits{width: WidthDefault, policies: []string{PolicySSH, PolicyRead, PolicySensitive}}
-	return &Router{fleet: f, profile: p, username: o.Username, password: o.Password, address: o.Listen, habits: h}
+	return &Router{fleet: f, profile: p, password: o.Password, habits: habits{width: WidthDefault, policies: defaultPolicies}}
 }
 
 // ID is the device id.
 func (r *Router) ID() string { return r.profile.id }
 
 // Address is the IP address the router listens on.
-func (r *Router) Address() string { return r.address }
+func (r *Router) Address() string {
+	if r.fleet.network.IsValid() {
+		return addressIn(r.fleet.network, r.profile.n).String()
+	}
+	return r.fleet.address
+}
 
-// Port is the TCP port; it stays the same while the router is down.
+// Port is the TCP port; it stays the same while the router is down, and in a network it is that of all.
 func (r *Router) Port() int {
+	if r.fleet.network.IsValid() {
+		return r.fleet.port
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.port
@@ -85,10 +92,12 @@ func (r *Router) hostKey(e Era) ssh.Signer {
 	s, ok := r.signers[keyType]
 	if !ok {
 		s = hostKey(r.profile.seed, r.generation, keyType)
-		if r.signers == nil {
-			r.signers = map[string]ssh.Signer{}
+		if keyType != ssh.KeyAlgoED25519 || r.fleet.Keeps() { // an RSA key is worth its memory
+			if r.signers == nil {
+				r.signers = map[string]ssh.Signer{}
+			}
+			r.signers[keyType] = s
 		}
-		r.signers[keyType] = s
 	}
 	return limited(s, e)
 }
@@ -123,7 +132,7 @@ func (r *Router) Fault() Fault {
 }
 
 // SetDown closes the listener or opens it again on the same port; open connections go on. Opening fails where another
-// process took the port meanwhile.
+// process took the port meanwhile. A router that shares the listener of its fleet resets connections instead.
 func (r *Router) SetDown(down bool) error {
 	r.mu.Lock()
 	r.down = down
@@ -191,7 +200,7 @@ func (r *Router) print(v view, f Flicker, now time.Time) string {
 	return r.profile.header(now) + r.body(v).flicker(r.runs, f)
 }
 
-// body renders the configuration once per change and view; r.mu is held.
+// body renders the configuration, once per change and view where the fleet keeps what it has made; r.mu is held.
 func (r *Router) body(v view) body {
 	if b, ok := r.bodies[v]; ok {
 		return b
@@ -200,10 +209,13 @@ func (r *Router) body(v view) body {
 	if r.habits.fault == Huge {
 		p.size = hugeSize
 	}
+	b := render(configuration(p, r.changes), v)
+	if !r.fleet.Keeps() {
+		return b
+	}
 	if r.bodies == nil || len(r.bodies) >= bodiesMax {
 		r.bodies = make(map[view]body, 2)
 	}
-	b := render(configuration(p, r.changes), v)
 	r.bodies[v] = b
 	return b
 }

@@ -21,25 +21,37 @@ const (
 	banner         = "SSH-2.0-ROSSSH"
 )
 
-// accept serves connections until the listener closes.
-func (r *Router) accept(l *listener) {
+// accept serves connections until the listener closes; to says whose each of them is, and nil resets it.
+func (f *Fleet) accept(l *listener, to func(net.Conn) *Router) {
 	defer close(l.done)
-	stop := context.AfterFunc(r.fleet.ctx, func() { _ = l.Close() }) // unlisten reports a close that fails
+	stop := context.AfterFunc(f.ctx, func() { _ = l.Close() }) // shut reports a close that fails
 	defer stop()
 	for {
 		conn, err := l.Accept()
 		switch {
 		case err == nil:
-			r.fleet.running.Go(func() { r.serve(conn) })
+			if r := to(conn); r != nil {
+				f.running.Go(func() { r.serve(conn) })
+			} else {
+				reset(conn)
+			}
 		case errors.Is(err, net.ErrClosed):
 			return
 		default: // no file descriptor is free: later one may be
 			select {
 			case <-time.After(acceptDelay):
-			case <-r.fleet.ctx.Done():
+			case <-f.ctx.Done():
 			}
 		}
 	}
+}
+
+// reset ends a connection as nearly as can be as if nobody had listened.
+func reset(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // fails only where the client has gone
+	}
+	_ = conn.Close()
 }
 
 // serve is one connection from accept to close.
@@ -121,7 +133,7 @@ func (r *Router) serverConfig(h habits, login func(string)) *ssh.ServerConfig {
 		PublicKeyAuthAlgorithms: h.era.userKeys(r.profile),
 	}
 	c.AddHostKey(signer)
-	fault, username, password, keys := h.fault, r.username, r.password.Reveal(), r.keys
+	fault, username, password, keys := h.fault, r.fleet.username, r.password.Reveal(), r.keys
 	refuse := errors.New("refused")
 	c.PasswordCallback = func(m ssh.ConnMetadata, given []byte) (*ssh.Permissions, error) {
 		same := subtle.ConstantTimeCompare(given, []byte(password)) == 1

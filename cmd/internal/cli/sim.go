@@ -31,7 +31,10 @@ func (e *env) simCmd() *cobra.Command {
 		Use: "sim --devices N --out DIR", Short: "Serve a fleet of simulated routers on loopback",
 		Long: `Serve a fleet of simulated routers over real SSH on loopback until interrupted, and write inventory.yaml,
 credentials.yaml and, last, confhaul.yaml into DIR. They work as they are with Redis and NATS on their usual local
-ports: confhaul scheduler --config DIR/confhaul.yaml, and so on.`,
+ports: confhaul scheduler --config DIR/confhaul.yaml, and so on.
+
+Each router has a port of its own; where they are more than 1,000, and on Linux only, each has an address of its own in
+127.16.0.0/12 and all have one port, which only this machine reaches.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.runSim(cmd.Context(), o) },
 	}
