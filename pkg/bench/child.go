@@ -101,6 +101,9 @@ func endOf(err error) error {
 // PID is the process id.
 func (c *Child) PID() int { return c.process.Pid }
 
+// Name is the process's, for people.
+func (c *Child) Name() string { return c.o.Name }
+
 // Log is what the process has written to its standard error so far.
 func (c *Child) Log() ([]byte, error) { return os.ReadFile(c.o.Log) }
 

@@ -9,6 +9,11 @@ type Usage struct {
 	Peak int64         // and at most so far
 }
 
+// Plus is what both have used together.
+func (u Usage) Plus(o Usage) Usage {
+	return Usage{CPU: u.CPU + o.CPU, RSS: u.RSS + o.RSS, Peak: u.Peak + o.Peak}
+}
+
 // Machine is how the time of all CPUs has been spent since the machine was started.
 type Machine struct {
 	All  time.Duration

@@ -92,19 +92,24 @@ func perSecond(n int, d time.Duration) float64 {
 	return float64(n) / d.Seconds()
 }
 
+// Head is what every report begins with.
+type Head struct {
+	V        int       `json:"v"`
+	At       time.Time `json:"at"`
+	Version  string    `json:"version"`
+	Commit   string    `json:"commit,omitempty"`
+	Go       string    `json:"go"`
+	Platform string    `json:"platform"`
+	CPUs     int       `json:"cpus"`
+	Redis    string    `json:"redis"` // server, or mini where no redis-server is installed
+}
+
 // ReportVersion changes where a field of Report changes its meaning.
 const ReportVersion = 1
 
 // Report is a finished benchmark, as -o json has it. Its fields stay.
 type Report struct {
-	V          int        `json:"v"`
-	At         time.Time  `json:"at"`
-	Version    string     `json:"version"`
-	Commit     string     `json:"commit,omitempty"`
-	Go         string     `json:"go"`
-	Platform   string     `json:"platform"`
-	CPUs       int        `json:"cpus"`
-	Redis      string     `json:"redis"` // server, or mini where no redis-server is installed
+	Head
 	Load       Load       `json:"load"`
 	Runs       int        `json:"runs"`
 	Algorithms Algorithms `json:"algorithms"` // of every connection, of both sides

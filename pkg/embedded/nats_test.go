@@ -74,6 +74,27 @@ func TestNATSDemandsToken(t *testing.T) {
 	}
 }
 
+func TestNATSMessages(t *testing.T) {
+	t.Parallel()
+	n := startTestNATS(t, NATSOptions{})
+	nc, _ := connect(t, n.URL().Reveal())
+	before, _, err := n.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := nc.Publish("a", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if after, _, err := n.Messages(); err != nil || after-before != 3 {
+		t.Errorf("%d messages, %v", after-before, err)
+	}
+}
+
 func TestNATSLimits(t *testing.T) {
 	t.Parallel()
 	n := startTestNATS(t, NATSOptions{})

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -52,11 +53,28 @@ func waitReady(ctx context.Context, port int, token secret.Text, ended <-chan st
 	}
 }
 
-// ping is one question in Redis' protocol. Only the answer of a server that knows the token counts: whoever else took the
-// port is not ours. A client library would dial with its own patience and log every refusal.
+// ping asks one question.
 func ping(ctx context.Context, port int, token secret.Text) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
+	return ask(ctx, port, token, "*1\r\n$4\r\nPING\r\n", func(in *bufio.Reader) error {
+		const want = "+PONG\r\n"
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(in, got); err != nil {
+			return err
+		}
+		if string(got) != want {
+			return errOther
+		}
+		return nil
+	})
+}
+
+var errOther = errors.New("another server answered")
+
+// ask sends one command in Redis' protocol and has its answer read. Only a server that knows the token counts: whoever else
+// took the port is not ours. A client library would dial with its own patience and log every refusal.
+func ask(ctx context.Context, port int, token secret.Text, command string, read func(*bufio.Reader) error) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
 	if err != nil {
 		return err
@@ -65,16 +83,17 @@ func ping(ctx context.Context, port int, token secret.Text) error {
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 
 	t := token.Reveal()
-	if _, err := fmt.Fprintf(conn, "*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n*1\r\n$4\r\nPING\r\n", len(t), t); err != nil {
+	if _, err := fmt.Fprintf(conn, "*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n%s", len(t), t, command); err != nil {
 		return err
 	}
-	const want = "+OK\r\n+PONG\r\n"
+	in := bufio.NewReader(conn)
+	const want = "+OK\r\n"
 	got := make([]byte, len(want))
-	if _, err := io.ReadFull(conn, got); err != nil {
+	if _, err := io.ReadFull(in, got); err != nil {
 		return err
 	}
 	if string(got) != want {
-		return errors.New("another server answered")
+		return errOther
 	}
-	return nil
+	return read(in)
 }

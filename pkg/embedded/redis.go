@@ -43,6 +43,8 @@ type RedisOptions struct {
 // Redis is a running server that keeps everything in memory and nothing after its end.
 type Redis struct {
 	url   secret.URL
+	port  int                  // of a child
+	token secret.Text          // of a child
 	child *child               // nil for miniredis
 	mini  *miniredis.Miniredis // nil for a child
 	done  chan struct{}

@@ -61,6 +61,28 @@ func TestRedisServes(t *testing.T) {
 	})
 }
 
+func TestRedisInfo(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, r *embedded.Redis) {
+		if err := client(t, r.URL().Reveal()).Set(t.Context(), "k", "v", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		info, err := r.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := r.Kind() == embedded.RedisServer
+		for _, field := range []string{"used_memory", "total_commands_processed", "cmdstat_set", "db0"} {
+			if (info[field] != "") != want {
+				t.Errorf("%s is %q", field, info[field])
+			}
+		}
+		if want && !strings.HasPrefix(info["db0"], "keys=1,") {
+			t.Errorf("db0 has %s", info["db0"])
+		}
+	})
+}
+
 func TestRedisDemandsToken(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, r *embedded.Redis) {

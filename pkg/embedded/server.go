@@ -37,7 +37,9 @@ func startOnce(ctx context.Context, o RedisOptions, program, dir string, pick fu
 	if err != nil {
 		return nil, err
 	}
-	r := &Redis{url: redisURL(net.JoinHostPort(loopback, strconv.Itoa(port)), o.Token), done: make(chan struct{})}
+	r := &Redis{
+		url: redisURL(net.JoinHostPort(loopback, strconv.Itoa(port)), o.Token), port: port, token: o.Token, done: make(chan struct{}),
+	}
 	if r.child, err = startChild(program, redisSettings(port, dir, o), o.Log); err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ nothing in less than four runs each, and give intervals from six on. Linux only.
 	f.IntVar(&o.runs, "runs", 3, "how often everything is measured")
 	f.StringVar(&o.compare, "compare", "", "`file` with a report of -o json to compare with")
 	f.StringVar(&o.profile, "profile", "", "`directory` in which to keep the profiles of CPU and allocations")
-	cmd.AddCommand(e.benchPartCmd())
+	cmd.AddCommand(e.benchPartCmd(), e.benchSlotsCmd(), e.benchIdleCmd())
 	return cmd
 }
 
@@ -101,35 +101,48 @@ func (e *env) runBench(ctx context.Context, o benchOptions) error {
 	if err != nil {
 		return usage(err)
 	}
+	return benched(e, ctx, func(ctx context.Context) (bench.Report, error) {
+		report, err := e.measure(ctx, o)
+		if err == nil && stored != nil {
+			report.Compared = bench.Compare(*stored, report)
+		}
+		return report, err
+	}, e.printBench)
+}
+
+// benched measures and prints what came of it.
+func benched[R any](e *env, ctx context.Context, measure func(context.Context) (R, error), text func(R)) error {
 	if _, err := bench.UsageOf(os.Getpid()); err != nil {
 		return err
 	}
-	report, err := e.measure(ctx, o)
+	report, err := measure(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("interrupted")
 	case err != nil:
 		return err
 	}
-	if stored != nil {
-		report.Compared = bench.Compare(*stored, report)
-	}
 	if e.output == "json" {
 		return printJSON(e.out, report)
 	}
-	e.printBench(report)
+	text(report)
 	return nil
+}
+
+// benchHead says what measures, and where.
+func benchHead() bench.Head {
+	return bench.Head{
+		At: time.Now().UTC().Truncate(time.Second), Version: build().Version, Commit: build().Commit, Go: runtime.Version(),
+		Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(),
+	}
 }
 
 // measure makes all runs. Whatever it has started has ended when it returns.
 func (e *env) measure(ctx context.Context, o benchOptions) (r bench.Report, err error) {
-	r = bench.Report{
-		At: time.Now().UTC().Truncate(time.Second), Version: build().Version, Commit: build().Commit, Go: runtime.Version(),
-		Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), Load: o.load,
-	}
+	r = bench.Report{Head: benchHead(), Load: o.load}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	b, err := newBenchLab(e, o, cancel)
+	b, err := newBenchLab(e, o.load, o.profile, cancel)
 	if err != nil {
 		return r, err
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,14 +23,15 @@ import (
 	"github.com/confhaul/confhaul/pkg/settings"
 )
 
-// benchHouse is a confhaul that knows nothing yet: Redis, NATS and a scheduler, each in a process of its own, with the fleet in
-// its registry and every site paused. Workers come and go.
+// benchHouse is a confhaul that knows nothing yet: Redis and NATS, each in a process of its own, and files for its other
+// processes, which come as they are needed.
 type benchHouse struct {
 	*benchLab
 	dir       string
 	redis     *embedded.Redis
 	nats      *bench.Child
-	scheduler *bench.Child
+	scheduler *benchProcess
+	others    []*benchProcess // that end with the house
 	parts     *app.Parts
 	devices   []device.Device // as registered
 
@@ -36,16 +39,23 @@ type benchHouse struct {
 	watch   sync.WaitGroup // of Redis, until closing
 }
 
-func (b *benchLab) openHouse(ctx context.Context) (*benchHouse, error) {
-	b.progress.step("%s: starting Redis, NATS and a scheduler", b.name)
+// benchProcess is a process of confhaul that serves its metrics at an address.
+type benchProcess struct {
+	*bench.Child
+	address string
+}
+
+// openHouse starts what every run needs; the settings are lines for all processes.
+func (b *benchLab) openHouse(ctx context.Context, settings []string) (*benchHouse, error) {
+	b.progress.step("%s: starting Redis and NATS", b.name)
 	h := &benchHouse{benchLab: b, dir: filepath.Join(b.dir, "house"), closing: make(chan struct{})}
-	if err := h.open(ctx); err != nil {
+	if err := h.open(ctx, settings); err != nil {
 		return nil, errors.Join(err, h.close())
 	}
 	return h, nil
 }
 
-func (h *benchHouse) open(ctx context.Context) (err error) {
+func (h *benchHouse) open(ctx context.Context, lines []string) (err error) {
 	token := embedded.NewToken()
 	if err := h.startRedis(ctx, token); err != nil {
 		return err
@@ -54,24 +64,55 @@ func (h *benchHouse) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	natsURL := secret.NewURL("nats://" + token.Reveal() + "@" + address)
-	if err := h.env.writeFleet(h.dir, h.inventory(), h.password, h.benchSettings(h.redis.URL(), natsURL)); err != nil {
-		return err
-	}
-	if h.scheduler, err = h.start("scheduler", "scheduler", "--config", h.config(), "--listen", "127.0.0.1:0"); err != nil {
+	natsURL := "nats://" + token.Reveal() + "@" + address
+	lines = append(lines, "redis: "+strconv.Quote(h.redis.URL().Reveal()), "nats: "+strconv.Quote(natsURL), "")
+	if err := h.env.writeFleet(h.dir, h.inventory(), h.password, strings.Join(lines, "\n")); err != nil {
 		return err
 	}
 	s, err := settings.Load(h.config(), func(string) string { return "" })
-	if err != nil {
-		return err
+	if err == nil {
+		h.parts, err = app.Connect(ctx, s)
 	}
-	if h.parts, err = app.Connect(ctx, s); err != nil {
+	return err
+}
+
+// openFleet has the fleet registered and every site paused.
+func (h *benchHouse) openFleet(ctx context.Context) error {
+	if err := h.startScheduler(ctx); err != nil {
 		return err
 	}
 	if err := h.register(ctx); err != nil {
 		return err
 	}
 	return h.pause(ctx)
+}
+
+func (h *benchHouse) startScheduler(ctx context.Context) (err error) {
+	h.progress.step("%s: starting a scheduler", h.name)
+	h.scheduler, err = h.run(ctx, "scheduler", "scheduler")
+	return err
+}
+
+// run starts a process of confhaul and waits until it is ready.
+func (h *benchHouse) run(ctx context.Context, name string, args ...string) (*benchProcess, error) {
+	c, err := h.start(name, append(args, "--config", h.config(), "--listen", "127.0.0.1:0")...)
+	if err != nil {
+		return nil, err
+	}
+	p := &benchProcess{Child: c}
+	err = until(ctx, name+" to be ready", func(ctx context.Context) (bool, error) {
+		if p.address == "" {
+			log, err := c.Log()
+			if p.address = bench.Listening(log); err != nil || p.address == "" {
+				return false, err
+			}
+		}
+		return ready(ctx, p.address), nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return p, nil
 }
 
 func (h *benchHouse) startRedis(ctx context.Context, token secret.Text) (err error) {
@@ -103,18 +144,21 @@ func (h *benchHouse) startNATS(ctx context.Context, token secret.Text) (address 
 	return m.Address, err
 }
 
-// close ends what runs, the last started first, and removes what they stored.
+// close ends what runs, senders before receivers, and removes what they stored.
 func (h *benchHouse) close() error {
 	var errs []error
 	close(h.closing)
 	h.watch.Wait()
+	for _, p := range slices.Backward(append([]*benchProcess{h.scheduler}, h.others...)) {
+		if p != nil {
+			errs = append(errs, p.Stop())
+		}
+	}
 	if h.parts != nil {
 		h.parts.Close()
 	}
-	for _, c := range []*bench.Child{h.scheduler, h.nats} {
-		if c != nil {
-			errs = append(errs, c.Stop())
-		}
+	if h.nats != nil {
+		errs = append(errs, h.nats.Stop())
 	}
 	if h.redis != nil {
 		errs = append(errs, h.redis.Stop())
@@ -130,8 +174,8 @@ func (h *benchHouse) register(ctx context.Context) error {
 			return false, err
 		}
 		h.devices, err = h.parts.Store.Devices(ctx)
-		if err == nil && len(h.devices) != len(h.targets) {
-			err = fmt.Errorf("%d devices are registered, not %d", len(h.devices), len(h.targets))
+		if err == nil && len(h.devices) != h.load.Devices {
+			err = fmt.Errorf("%d devices are registered, not %d", len(h.devices), h.load.Devices)
 		}
 		return err == nil, err
 	})
@@ -143,7 +187,7 @@ func (h *benchHouse) pause(ctx context.Context) error {
 	if err := h.amend(ctx, func(s *device.Site) { s.Paused = pause }); err != nil {
 		return err
 	}
-	sites := h.o.load.SiteNames()
+	sites := h.load.SiteNames()
 	return until(ctx, "the sites to be paused", func(ctx context.Context) (bool, error) {
 		limits, err := h.parts.Queue.Limits(ctx, sites)
 		paused := func(site string) bool { l, known := limits[site]; return known && l.Sessions == 0 }
@@ -156,39 +200,26 @@ func (h *benchHouse) amend(ctx context.Context, change func(*device.Site)) error
 	const atOnce = 16
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
-	for _, site := range h.o.load.SiteNames() {
+	for _, site := range h.load.SiteNames() {
 		g.Go(func() error { return h.parts.AmendSite(ctx, site, change) })
 	}
 	return g.Wait()
 }
 
-// startWorker starts a worker and waits until it serves every site; it returns where it serves its metrics.
-func (h *benchHouse) startWorker(ctx context.Context, kind bench.Kind, profiled bool) (w *bench.Child, address string, err error) {
-	args := []string{"worker"}
+// startWorker starts a worker and waits until it is ready.
+func (h *benchHouse) startWorker(ctx context.Context, name string, profiled bool) (*benchProcess, error) {
 	if profiled {
-		args = []string{"bench", "part", "worker"}
+		return h.run(ctx, name, "bench", "part", "worker")
 	}
-	w, err = h.start("worker "+string(kind), append(args, "--config", h.config(), "--listen", "127.0.0.1:0")...)
-	if err != nil {
-		return nil, "", err
-	}
-	err = until(ctx, "the worker to be ready", func(ctx context.Context) (bool, error) {
-		if address == "" {
-			log, err := w.Log()
-			if address = bench.Listening(log); err != nil || address == "" {
-				return false, err
-			}
-		}
-		if !ready(ctx, address) {
-			return false, nil
-		}
+	return h.run(ctx, name, "worker")
+}
+
+// awaitServed waits until every site has a worker.
+func (h *benchHouse) awaitServed(ctx context.Context) error {
+	return until(ctx, "a worker to serve every site", func(context.Context) (bool, error) {
 		served, err := h.parts.Queue.ServedSites()
-		return !slices.ContainsFunc(h.o.load.SiteNames(), func(site string) bool { return !served[site] }), err
+		return !slices.ContainsFunc(h.load.SiteNames(), func(site string) bool { return !served[site] }), err
 	})
-	if err != nil {
-		return nil, "", errors.Join(err, w.Stop())
-	}
-	return w, address, nil
 }
 
 func ready(ctx context.Context, address string) bool {

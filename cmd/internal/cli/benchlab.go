@@ -25,7 +25,7 @@ const (
 // benchLab is what all runs of a benchmark share: the fleet, and a directory that goes with them.
 type benchLab struct {
 	env      *env
-	o        benchOptions
+	load     bench.Load
 	program  string
 	dir      string
 	profiles string
@@ -40,8 +40,9 @@ type benchLab struct {
 	redisKind  string
 }
 
-// newBenchLab makes the directory; end hears of a process that ends by itself.
-func newBenchLab(e *env, o benchOptions, end context.CancelCauseFunc) (*benchLab, error) {
+// newBenchLab makes the directory; end hears of a process that ends by itself. Without a directory for profiles they go with
+// the rest.
+func newBenchLab(e *env, load bench.Load, profiles string, end context.CancelCauseFunc) (*benchLab, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -51,7 +52,7 @@ func newBenchLab(e *env, o benchOptions, end context.CancelCauseFunc) (*benchLab
 		return nil, err
 	}
 	b := &benchLab{
-		env: e, o: o, program: program, dir: dir, profiles: o.profile, died: end, password: embedded.NewToken(),
+		env: e, load: load, program: program, dir: dir, profiles: profiles, died: end, password: embedded.NewToken(),
 		progress: newBenchProgress(e),
 	}
 	if b.profiles == "" {
@@ -121,18 +122,18 @@ func (b *benchLab) hear(ctx context.Context, c *bench.Child) (benchMessage, erro
 		if m.Targets != nil || m.Sweep != nil || m.Address != "" {
 			return m, nil
 		}
-		b.progress.count(m.Done, b.o.load.Devices)
+		b.progress.count(m.Done, b.load.Devices)
 	}
 }
 
 func (b *benchLab) startFleet(ctx context.Context) error {
-	b.progress.step("starting %s", plural(b.o.load.Devices, "router"))
+	b.progress.step("starting %s", plural(b.load.Devices, "router"))
 	c, err := b.start("simulator", "bench", "part", "fleet")
 	if err != nil {
 		return err
 	}
 	b.fleet = c
-	if err := c.Send(ctx, bench.FleetJob{Load: b.o.load, Username: simUser, Password: b.password.Reveal()}); err != nil {
+	if err := c.Send(ctx, bench.FleetJob{Load: b.load, Username: simUser, Password: b.password.Reveal()}); err != nil {
 		return err
 	}
 	m, err := b.hear(ctx, c)
@@ -161,11 +162,14 @@ func (b *benchLab) turn(ctx context.Context, profiled bool) (run bench.Run, err 
 	if run[bench.KindBare], err = b.bare(ctx, profiled); err != nil {
 		return nil, err
 	}
-	h, err := b.openHouse(ctx)
+	h, err := b.openHouse(ctx, b.askedSettings())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
+	if err := h.openFleet(ctx); err != nil {
+		return nil, err
+	}
 	for _, kind := range []bench.Kind{bench.KindFirst, bench.KindUnchanged} {
 		if run[kind], err = h.sweep(ctx, kind, profiled); err != nil {
 			return nil, err
@@ -183,7 +187,7 @@ func (b *benchLab) bare(ctx context.Context, profiled bool) (s bench.Sweep, err 
 	}
 	defer func() { err = errors.Join(err, c.Stop()) }()
 	job := bench.BareJob{
-		Load: b.o.load, Targets: b.targets, Username: simUser, Password: b.password.Reveal(), Algorithms: b.algorithms,
+		Load: b.load, Targets: b.targets, Username: simUser, Password: b.password.Reveal(), Algorithms: b.algorithms,
 	}
 	if profiled {
 		job.Profile = b.profile(bench.KindBare)
@@ -257,13 +261,16 @@ func (b *benchLab) inventory() []device.Device {
 	return out
 }
 
-// benchSettings are those of a fleet that is backed up only when somebody asks, whose streams hold every snapshot.
-func (b *benchLab) benchSettings(redis, nats secret.URL) string {
+// askedSettings are those of a fleet that is backed up only when somebody asks, whose streams hold every snapshot.
+func (b *benchLab) askedSettings() []string {
+	return append(b.loadSettings(), "interval: 8760h", "jitter: {min: 1000h, max: 2000h}")
+}
+
+// loadSettings are those that follow from the load.
+func (b *benchLab) loadSettings() []string {
 	const streamMin = 4 << 30
-	stream := max(streamMin, 3*b.o.load.Devices*b.o.load.Size)
-	return strings.Join([]string{
-		"redis: " + strconv.Quote(redis.Reveal()), "nats: " + strconv.Quote(nats.Reveal()),
-		"interval: 8760h", "jitter: {min: 1000h, max: 2000h}", "redial_delay: 0s",
-		"concurrency: " + strconv.Itoa(b.o.load.Sessions), "stream: {snapshot_bytes: " + strconv.Itoa(stream) + "}", "",
-	}, "\n")
+	stream := max(streamMin, 3*b.load.Devices*b.load.Size)
+	return []string{
+		"redial_delay: 0s", "concurrency: " + strconv.Itoa(b.load.Sessions), "stream: {snapshot_bytes: " + strconv.Itoa(stream) + "}",
+	}
 }

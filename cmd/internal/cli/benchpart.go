@@ -39,9 +39,13 @@ func (e *env) benchPartCmd() *cobra.Command {
 
 func (e *env) job(v any) error {
 	if err := json.NewDecoder(e.in).Decode(v); err != nil {
-		return usage(fmt.Errorf("this is for confhaul bench alone: no job on standard input: %w", err))
+		return noJob(err)
 	}
 	return nil
+}
+
+func noJob(err error) error {
+	return usage(fmt.Errorf("this is for confhaul bench alone: no job on standard input: %w", err))
 }
 
 // say answers who started this process.
@@ -95,10 +99,19 @@ type natsJob struct {
 	Token string `json:"token"`
 }
 
+// natsAsk asks the NATS process for natsMessages, those since its start.
+type natsAsk struct{}
+
+type natsMessages struct {
+	In  int64 `json:"in"`
+	Out int64 `json:"out"`
+}
+
 func (e *env) benchNATS(ctx context.Context) error {
+	in := json.NewDecoder(e.in) // for all that is asked: it may read ahead
 	var job natsJob
-	if err := e.job(&job); err != nil {
-		return err
+	if err := in.Decode(&job); err != nil {
+		return noJob(err)
 	}
 	server, err := embedded.StartNATS(ctx, embedded.NATSOptions{Dir: job.Dir, Token: secret.New(job.Token)})
 	if err != nil {
@@ -109,9 +122,38 @@ func (e *env) benchNATS(ctx context.Context) error {
 		err = e.say(benchMessage{Address: u.Host})
 	}
 	if err == nil {
-		<-ctx.Done()
+		err = e.answerNATS(ctx, in, server)
 	}
 	return errors.Join(err, server.Stop())
+}
+
+// answerNATS answers until ctx ends. Reading ends later, as who started this process closes its standard input.
+func (e *env) answerNATS(ctx context.Context, in *json.Decoder, server *embedded.NATS) error {
+	done := make(chan error, 1)
+	go func() {
+		for {
+			err := in.Decode(&natsAsk{})
+			if err != nil {
+				done <- err
+				return
+			}
+			var m natsMessages
+			m.In, m.Out, err = server.Messages()
+			if err = errors.Join(err, json.NewEncoder(e.out).Encode(m)); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-done:
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+		<-ctx.Done()
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 // benchWorkerCmd is confhaul worker with a profile to order.

@@ -5,24 +5,21 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/confhaul/confhaul/pkg/bench"
 )
 
 // printBench prints a report in tables.
 func (e *env) printBench(r bench.Report) {
-	redis := "redis-server"
-	if r.Redis == "mini" {
-		redis = "miniredis, for want of a redis-server: its CPU is not counted"
-	}
 	delay := "no"
 	if r.Load.DelayS > 0 {
 		delay = r.Load.Delay().String()
 	}
-	_, _ = fmt.Fprintf(e.out, "%s on %s, %d KB each, %s delay, %s; %s, medians (lowest to highest)\n%s\nconfhaul %s, %s %s, %s; %s\n\n",
+	_, _ = fmt.Fprintf(e.out, "%s on %s, %d KB each, %s delay, %s; %s, medians (lowest to highest)\n%s\n",
 		plural(r.Load.Devices, "router"), plural(r.Load.Sites, "site"), r.Load.Size/1000, delay, plural(r.Load.Sessions, "session"), plural(r.Runs, "run"),
-		r.Algorithms, strings.TrimSpace(r.Version+" "+r.Commit), r.Go, r.Platform, plural(r.CPUs, "CPU"), redis)
+		r.Algorithms)
+	e.printHead(r.Head)
+	_, _ = fmt.Fprintln(e.out)
 	e.printFigures(r)
 	e.printStages(r)
 	e.printParts(r)

@@ -30,6 +30,13 @@ func (p *benchProgress) step(format string, args ...any) {
 	p.draw(p.what)
 }
 
+// now says how things stand.
+func (p *benchProgress) now(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.draw(fmt.Sprintf(format, args...))
+}
+
 // count says how far the step is, now and then.
 func (p *benchProgress) count(n, of int) {
 	p.mu.Lock()

@@ -23,11 +23,14 @@ func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) 
 	if err := h.pause(ctx); err != nil {
 		return s, err
 	}
-	w, address, err := h.startWorker(ctx, kind, profiled)
+	w, err := h.startWorker(ctx, "worker "+string(kind), profiled)
 	if err != nil {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, w.Stop()) }()
+	if err := h.awaitServed(ctx); err != nil {
+		return s, err
+	}
 	fresh, err := bench.UsageOf(w.PID())
 	if err != nil {
 		return s, err
@@ -37,7 +40,7 @@ func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) 
 			return s, err
 		}
 	}
-	out, started := newBenchOutcome(kind, h.o.load), time.Now()
+	out, started := newBenchOutcome(kind, h.load), time.Now()
 	if err := h.enqueue(ctx, out.slot); err != nil {
 		return s, err
 	}
@@ -46,7 +49,7 @@ func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) 
 		return s, err
 	}
 	h.progress.step("%s: %s sweep", h.name, kind)
-	before, err := h.begin(ctx, w, address)
+	before, err := h.begin(ctx, w)
 	if err != nil {
 		return s, err
 	}
@@ -58,7 +61,7 @@ func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) 
 	if err := h.release(ctx, out); err != nil {
 		return s, err
 	}
-	after, err := h.end(ctx, w, address)
+	after, err := h.end(ctx, w)
 	if err != nil {
 		return s, err
 	}
@@ -78,7 +81,7 @@ func (h *benchHouse) sweep(ctx context.Context, kind bench.Kind, profiled bool) 
 
 // warmUp is a sweep that is not measured: a worker that has run for longer than one interval has seen every router before.
 func (h *benchHouse) warmUp(ctx context.Context) error {
-	out := newBenchOutcome(bench.KindUnchanged, h.o.load)
+	out := newBenchOutcome(bench.KindUnchanged, h.load)
 	if err := h.enqueue(ctx, out.slot); err != nil {
 		return err
 	}
@@ -100,7 +103,7 @@ func (h *benchHouse) enqueue(ctx context.Context, slot time.Time) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for i, d := range h.devices {
-		h.progress.count(i, h.o.load.Devices)
+		h.progress.count(i, h.load.Devices)
 		g.Go(func() error {
 			if _, err := h.parts.Queue.Remove(ctx, d.Site, d.ID); err != nil {
 				return err
@@ -120,8 +123,8 @@ func (h *benchHouse) release(ctx context.Context, out *benchOutcome) error {
 	g.Go(func() error {
 		err := h.parts.Store.Watch(ctx, func(c backup.Change) error {
 			out.hear(c.Key, c.State)
-			h.progress.count(out.heard, h.o.load.Devices)
-			if out.heard == h.o.load.Devices {
+			h.progress.count(out.heard, h.load.Devices)
+			if out.heard == h.load.Devices {
 				return errBenchSwept
 			}
 			return nil
@@ -206,8 +209,8 @@ type benchLook struct {
 }
 
 // begin looks before a sweep: at the metrics first, so that the worker's answer is in no figure.
-func (h *benchHouse) begin(ctx context.Context, w *bench.Child, address string) (l benchLook, err error) {
-	m, err := bench.Scrape(ctx, address)
+func (h *benchHouse) begin(ctx context.Context, w *benchProcess) (l benchLook, err error) {
+	m, err := bench.Scrape(ctx, w.address)
 	if err != nil {
 		return l, err
 	}
@@ -217,16 +220,16 @@ func (h *benchHouse) begin(ctx context.Context, w *bench.Child, address string) 
 }
 
 // end looks after a sweep: at the metrics last, whose making shows in the allocations alone.
-func (h *benchHouse) end(ctx context.Context, w *bench.Child, address string) (l benchLook, err error) {
+func (h *benchHouse) end(ctx context.Context, w *benchProcess) (l benchLook, err error) {
 	if l, err = h.use(w); err != nil {
 		return l, err
 	}
-	l.metrics, err = bench.Scrape(ctx, address)
+	l.metrics, err = bench.Scrape(ctx, w.address)
 	return l, err
 }
 
 // use reads what the processes have used, the worker's first.
-func (h *benchHouse) use(w *bench.Child) (l benchLook, err error) {
+func (h *benchHouse) use(w *benchProcess) (l benchLook, err error) {
 	worker, err := bench.UsageOf(w.PID())
 	if err != nil {
 		return l, err
