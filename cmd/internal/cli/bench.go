@@ -101,7 +101,7 @@ func (e *env) runBench(ctx context.Context, o benchOptions) error {
 	if err != nil {
 		return usage(err)
 	}
-	return benched(e, ctx, func(ctx context.Context) (bench.Report, error) {
+	return benched(ctx, e, func(ctx context.Context) (bench.Report, error) {
 		report, err := e.measure(ctx, o)
 		if err == nil && stored != nil {
 			report.Compared = bench.Compare(*stored, report)
@@ -111,7 +111,7 @@ func (e *env) runBench(ctx context.Context, o benchOptions) error {
 }
 
 // benched measures and prints what came of it.
-func benched[R any](e *env, ctx context.Context, measure func(context.Context) (R, error), text func(R)) error {
+func benched[R any](ctx context.Context, e *env, measure func(context.Context) (R, error), text func(R)) error {
 	if _, err := bench.UsageOf(os.Getpid()); err != nil {
 		return err
 	}

@@ -89,9 +89,82 @@ func TestBenchOptions(t *testing.T) {
 		"unknown command":  {"part", "x"},
 		"no job on":        {"part", "nats"},
 		"a worker has at ": {"--sessions", "1001"},
+		"--devices 2000":   {"slots", "--devices", "2000000"},
+		"--interval 1.5s":  {"slots", "--interval", "1500ms"},
+		"--rounds 0":       {"slots", "--rounds", "0"},
+		"--workers 0":      {"slots", "--workers", "0"},
+		"size \"big\"":     {"slots", "--size", "big"},
+		"--sites 200":      {"idle", "--devices", "100"},
+		"--for 10ms":       {"idle", "--for", "10ms"},
 	} {
 		if o := runHere(t, append([]string{"bench"}, arguments...)...); o.code != exitUsage || !contains(o.errOut, want) {
 			t.Errorf("%v: exit %d, %s, want %s", arguments, o.code, o.errOut, want)
+		}
+	}
+}
+
+// TestBenchSlots backs a small fleet up by its timetable, with a second worker.
+func TestBenchSlots(t *testing.T) {
+	t.Parallel()
+	o := runHere(t, "bench", "slots", "--devices", "20", "--sites", "2", "--interval", "5s", "--rounds", "2", "--sessions", "5", "--workers", "2", "-o", "json")
+	if o.code != 0 {
+		t.Fatalf("exit %d: %s", o.code, o.errOut)
+	}
+	r := decode[bench.SlotsReport](t, o)
+	if r.V != bench.SlotsVersion || r.Load.Devices != 20 || r.Workers != 2 || r.IntervalS != 5 || len(r.Rounds) != 2 || r.FreshS <= 0 {
+		t.Errorf("got %+v", r)
+	}
+	if r.All.Backups < 20 || r.All.Total() != 0 || r.All.NotGood != 0 || r.All.DevicesPerCore <= 0 || r.All.Stored.ArchiveBytesPerDevice < 1000 {
+		t.Errorf("all: %+v", r.All)
+	}
+	if n := r.All.Stored.Streams["CONFIG_SNAPSHOTS"].Messages; n != 20 {
+		t.Errorf("%d snapshots", n)
+	}
+	for _, name := range bench.ProcessNames() {
+		unknown := name == bench.ProcessRedis && r.Redis != "server"
+		if p := r.All.Processes[name]; !unknown && (p.CPUms <= 0 || p.Peak < p.Last || p.First <= 0) {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if !contains(o.errOut, "round 2 of 2: ") {
+		t.Errorf("progress: %s", o.errOut)
+	}
+	var out lockedBuffer
+	r.All.Failed, r.All.Reasons = map[string]int{"timeout": 3}, []string{"router-0007: failing no answer"}
+	(&env{out: &out}).printSlots(r)
+	for _, line := range []string{
+		"20 routers on 2 sites, 10 KB each, 2 workers of 5 sessions, a slot every 5s", "every router was backed up", "ROUND 2",
+		"scheduler: CPU per backup, ms", "CONFIG_SNAPSHOTS", "failed attempts, timeout: 3", "router-0007: failing no answer",
+	} {
+		if !contains(out.String(), line) {
+			t.Errorf("%q is missing in\n%s", line, out.String())
+		}
+	}
+}
+
+func TestBenchIdle(t *testing.T) {
+	t.Parallel()
+	o := runHere(t, "bench", "idle", "--devices", "6", "--sites", "3", "--for", "1s", "-o", "json")
+	if o.code != 0 {
+		t.Fatalf("exit %d: %s", o.code, o.errOut)
+	}
+	r := decode[bench.IdleReport](t, o)
+	if r.V != bench.IdleVersion || r.Sites != 3 || r.Devices != 6 || r.Seconds < 1 {
+		t.Errorf("got %+v", r)
+	}
+	if r.Redis == "server" && (r.RedisCommandsPerS <= 0 || r.RedisCommands["evalsha"] <= 0) {
+		t.Errorf("Redis: %v a second, %v", r.RedisCommandsPerS, r.RedisCommands)
+	}
+	for _, name := range []string{bench.ProcessWorker, bench.ProcessScheduler, bench.ProcessArchiver, bench.ProcessNATS} {
+		if p := r.Processes[name]; p.CPUsPerHour <= 0 || p.RSSmb <= 0 {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	var out lockedBuffer
+	(&env{out: &out}).printIdle(r)
+	for _, line := range []string{"6 routers on 3 sites, nothing due", "CPU SECONDS PER HOUR", "scheduler", "commands per second", "messages per second"} {
+		if !contains(out.String(), line) {
+			t.Errorf("%q is missing in\n%s", line, out.String())
 		}
 	}
 }

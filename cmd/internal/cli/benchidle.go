@@ -45,7 +45,7 @@ func (e *env) runIdle(ctx context.Context, o idleOptions) error {
 	if err != nil {
 		return usage(err)
 	}
-	return benched(e, ctx, func(ctx context.Context) (bench.IdleReport, error) {
+	return benched(ctx, e, func(ctx context.Context) (bench.IdleReport, error) {
 		r := bench.IdleReport{Head: benchHead(), Sites: o.sites, Devices: o.devices}
 		r.V = bench.IdleVersion
 		err := e.inHouse(ctx, load, "idle", idleSettings, false, func(ctx context.Context, h *benchHouse) error {

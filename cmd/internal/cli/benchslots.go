@@ -77,7 +77,7 @@ func (e *env) runSlots(ctx context.Context, o slotsOptions) error {
 	if err := o.read(); err != nil {
 		return usage(err)
 	}
-	return benched(e, ctx, func(ctx context.Context) (bench.SlotsReport, error) { return e.measureSlots(ctx, o) }, e.printSlots)
+	return benched(ctx, e, func(ctx context.Context) (bench.SlotsReport, error) { return e.measureSlots(ctx, o) }, e.printSlots)
 }
 
 // measureSlots runs everything. Whatever it has started has ended when it returns.
@@ -136,29 +136,32 @@ func (h *benchHouse) slots(ctx context.Context, o slotsOptions, r *bench.SlotsRe
 		return err
 	}
 	h.targets = nil // a large fleet has many, and they stand in the registry
+	s := slotsWatch{house: h, o: o, report: r, name: fmt.Sprintf("round 1 of %d", o.rounds), all: []bench.Moment{first}}
+	look := slotsWait(o.interval)
+	for s.last().Devices < float64(o.load.Devices) {
+		if err := s.look(ctx, look); err != nil {
+			return err
+		}
+	}
 	if err := h.register(ctx); err != nil {
 		return err
 	}
-	seen := h.devices[0].FirstSeen
+	began := h.devices[0].FirstSeen
 	for _, d := range h.devices {
-		if d.FirstSeen.Before(seen) {
-			seen = d.FirstSeen
+		if d.FirstSeen.Before(began) {
+			began = d.FirstSeen
 		}
 	}
-	s := slotsWatch{house: h, o: o, report: r, began: first.At, all: []bench.Moment{first}}
-	last := first
 	for i := range o.rounds {
 		s.name = fmt.Sprintf("round %d of %d", i+1, o.rounds)
-		moments, err := s.watch(ctx, last, seen.Add(time.Duration(i+1)*o.interval), i+1 == o.rounds)
-		if err != nil {
+		if err := s.watch(ctx, began.Add(time.Duration(i+1)*o.interval), i+1 == o.rounds); err != nil {
 			return err
 		}
-		round := bench.NewRound(moments)
+		round := bench.NewRound(s.all[s.from:])
 		if err := h.judge(ctx, &round, o.interval); err != nil {
 			return err
 		}
-		r.Rounds = append(r.Rounds, round)
-		last = moments[len(moments)-1]
+		r.Rounds, s.from = append(r.Rounds, round), len(s.all)-1
 	}
 	r.All = bench.NewRound(s.all)
 	final := r.Rounds[len(r.Rounds)-1]
@@ -189,45 +192,57 @@ type slotsWatch struct {
 	house  *benchHouse
 	o      slotsOptions
 	report *bench.SlotsReport
-	name   string // of the round
-	began  time.Time
-	all    []bench.Moment
+	name   string         // of the round
+	from   int            // its first look
+	all    []bench.Moment // from the start of the scheduler
 }
 
 // slotsLook is the time between two looks.
 const slotsLook = 5 * time.Second
 
+// slotsWait is that time, or less where the interval is short.
+func slotsWait(interval time.Duration) time.Duration { return min(slotsLook, interval/4) }
+
+func (s *slotsWatch) last() bench.Moment { return s.all[len(s.all)-1] }
+
 // watch looks until a round ends. The last one goes on, for one more interval at most, until the fleet is backed up.
-func (s *slotsWatch) watch(ctx context.Context, from bench.Moment, end time.Time, last bool) ([]bench.Moment, error) {
-	moments := []bench.Moment{from}
-	tick := time.NewTicker(min(slotsLook, s.o.interval/4))
-	defer tick.Stop()
+func (s *slotsWatch) watch(ctx context.Context, end time.Time, last bool) error {
 	for {
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-tick.C:
+		wait := slotsWait(s.o.interval)
+		if left := time.Until(end); left > 0 {
+			wait = min(wait, left)
 		}
-		m, err := s.house.moment(ctx)
-		if err != nil {
-			return nil, err
+		if err := s.look(ctx, wait); err != nil {
+			return err
 		}
-		s.all, moments = append(s.all, m), append(moments, m)
-		fresh := s.report.FreshS == 0 && m.Fresh(s.o.load.Devices)
-		if s.report.FreshS == 0 && !fresh {
-			s.report.FreshS = m.At.Sub(s.began).Seconds()
-		}
-		s.tell(moments)
-		if late := m.At.Sub(end); late >= 0 && (!last || !fresh || late >= s.o.interval) {
-			return moments, nil
+		late := s.last().At.Sub(end)
+		if late >= 0 && (!last || s.report.FreshS > 0 || late >= s.o.interval) {
+			return nil
 		}
 	}
 }
 
+// look waits, looks and tells.
+func (s *slotsWatch) look(ctx context.Context, wait time.Duration) error {
+	if err := rest(ctx, wait); err != nil {
+		return err
+	}
+	m, err := s.house.moment(ctx)
+	if err != nil {
+		return err
+	}
+	s.all = append(s.all, m)
+	if s.report.FreshS == 0 && !m.Fresh(s.o.load.Devices) {
+		s.report.FreshS = m.At.Sub(s.all[0].At).Seconds()
+	}
+	s.tell(s.all[s.from:])
+	return nil
+}
+
 func (s *slotsWatch) tell(moments []bench.Moment) {
 	m, r := moments[len(moments)-1], bench.NewRound(moments[max(0, len(moments)-2):])
-	s.house.progress.now("%s: %d backed up, %.0f/s, %d failed; %.0f routers never, the latest %.0f s late; %d snapshots to archive; MB: worker %.0f, scheduler %.0f, archiver %.0f, redis %.0f, nats %.0f",
-		s.name, int(m.Good-moments[0].Good), r.DevicesPerS, r.Total(), float64(s.o.load.Devices)-m.Devices+m.Never, m.Overdue, r.Unarchived,
+	s.house.progress.now("%s: %d backed up, %.0f/s, %d failed; %.0f of %.0f routers never, the latest %.0f s late; %d snapshots to archive; MB: worker %.0f, scheduler %.0f, archiver %.0f, redis %.0f, nats %.0f",
+		s.name, int(m.Good-moments[0].Good), r.DevicesPerS, r.Total(), m.Never, m.Devices, m.Overdue, r.Unarchived,
 		r.Processes[bench.ProcessWorker].Last, r.Processes[bench.ProcessScheduler].Last, r.Processes[bench.ProcessArchiver].Last,
 		r.Processes[bench.ProcessRedis].Last, r.Processes[bench.ProcessNATS].Last)
 }
