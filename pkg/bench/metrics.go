@@ -17,7 +17,7 @@ import (
 // Metrics are the samples of one scrape, by name and labels as they are printed.
 type Metrics map[string]float64
 
-const scrapeTimeout = 10 * time.Second
+const scrapeTimeout = time.Minute // a machine whose CPUs all are taken answers late
 
 // Scrape asks a process of confhaul for its metrics.
 func Scrape(ctx context.Context, address string) (Metrics, error) {

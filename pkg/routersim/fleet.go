@@ -32,9 +32,11 @@ const (
 
 // Options say what fleet to start.
 type Options struct {
-	Devices  int      // 1 to DevicesMax
-	Seed     uint64   // the same seed and options give the same routers, keys and configurations
-	Listen   string   // address without port, of which each router takes a free one; or an IPv4 network in 127.0.0.0/8, in which each has an address and all share a port, on Linux only
+	Devices int    // 1 to DevicesMax
+	Seed    uint64 // the same seed and options give the same routers, keys and configurations
+	// Listen is an address without port, of which each router takes a free one. Or, on Linux only, an IPv4 network in
+	// 127.0.0.0/8, in which each has an address and all share a port.
+	Listen   string
 	IDPrefix string   // ids are the prefix and a number of four digits or more, from 0001
 	Sites    []string // dealt round robin; {"default"} if none
 	Username string

@@ -45,6 +45,32 @@ type benchProcess struct {
 	address string
 }
 
+// inHouse makes a lab whose routers come from targets, and in it a house that is used and ended.
+func (e *env) inHouse(ctx context.Context, load bench.Load, name string, settings []string,
+	targets func(*benchLab, context.Context) error, use func(context.Context, *benchHouse) error,
+) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b, err := newBenchLab(e, load, "", cancel)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	b.name = name
+	if err := targets(b, ctx); err != nil {
+		return b.cause(ctx, err)
+	}
+	h, err := b.openHouse(ctx, append(b.loadSettings(), settings...))
+	if err != nil {
+		return b.cause(ctx, err)
+	}
+	defer func() { err = errors.Join(err, h.close()) }()
+	if err := use(ctx, h); err != nil {
+		return b.cause(ctx, err)
+	}
+	return nil
+}
+
 // openHouse starts what every run needs; the settings are lines for all processes.
 func (b *benchLab) openHouse(ctx context.Context, settings []string) (*benchHouse, error) {
 	b.progress.step("%s: starting Redis and NATS", b.name)
@@ -91,6 +117,24 @@ func (h *benchHouse) startScheduler(ctx context.Context) (err error) {
 	h.progress.step("%s: starting a scheduler", h.name)
 	h.scheduler, err = h.run(ctx, "scheduler", "scheduler")
 	return err
+}
+
+// startAll starts archiver, workers and at last the scheduler, so that the first tasks find all others ready.
+func (h *benchHouse) startAll(ctx context.Context, workers int) error {
+	h.progress.step("%s: starting archiver and workers", h.name)
+	archiver, err := h.run(ctx, "archiver", "archiver")
+	if err != nil {
+		return err
+	}
+	h.others = append(h.others, archiver)
+	for i := range workers {
+		w, err := h.startWorker(ctx, "worker "+strconv.Itoa(i+1), false)
+		if err != nil {
+			return err
+		}
+		h.others = append(h.others, w)
+	}
+	return h.startScheduler(ctx)
 }
 
 // run starts a process of confhaul and waits until it is ready.

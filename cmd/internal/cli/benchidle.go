@@ -48,7 +48,7 @@ func (e *env) runIdle(ctx context.Context, o idleOptions) error {
 	return benched(ctx, e, func(ctx context.Context) (bench.IdleReport, error) {
 		r := bench.IdleReport{Head: benchHead(), Sites: o.sites, Devices: o.devices}
 		r.V = bench.IdleVersion
-		err := e.inHouse(ctx, load, "idle", idleSettings, false, func(ctx context.Context, h *benchHouse) error {
+		err := e.inHouse(ctx, load, "idle", idleSettings, (*benchLab).inventTargets, func(ctx context.Context, h *benchHouse) error {
 			r.Redis = h.redisKind
 			return h.idle(ctx, o, &r)
 		})
@@ -59,13 +59,14 @@ func (e *env) runIdle(ctx context.Context, o idleOptions) error {
 var idleSettings = []string{"interval: 8760h", "jitter: {min: 1000h, max: 2000h}", "archive: {dir: archive}"}
 
 // inventTargets makes routers that nobody dials.
-func (b *benchLab) inventTargets() {
+func (b *benchLab) inventTargets(context.Context) error {
 	sites := b.load.SiteNames()
 	for i := range b.load.Devices {
 		n := i + 1
 		id, address := fmt.Sprintf("router-%04d", n), fmt.Sprintf("10.%d.%d.%d", n>>16, n>>8&255, n&255)
 		b.targets = append(b.targets, bench.Target{ID: id, Name: id, Address: address, Port: device.DefaultPort, Site: sites[i%len(sites)]})
 	}
+	return nil
 }
 
 func (h *benchHouse) idle(ctx context.Context, o idleOptions, r *bench.IdleReport) error {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -32,7 +33,7 @@ func (h *benchHouse) moment(ctx context.Context) (m bench.Moment, err error) {
 		m.Processes[name] = m.Processes[name].Plus(u)
 		metrics, err := bench.Scrape(ctx, p.address)
 		if err != nil {
-			return m, err
+			return m, fmt.Errorf("look at the metrics of %s: %w", p.Name(), err)
 		}
 		m.See(metrics)
 	}
@@ -58,27 +59,39 @@ func (h *benchHouse) judge(ctx context.Context, r *bench.Round, interval time.Du
 		return err
 	}
 	r.Judge(h.devices, states, interval)
+	r.Stored, err = h.stored(ctx)
+	return err
+}
+
+// answerTimeout bounds one question to Redis, NATS and its streams.
+const answerTimeout = time.Minute
+
+func (h *benchHouse) stored(ctx context.Context) (s bench.Stored, err error) {
 	traffic, err := h.traffic(ctx)
 	if err != nil {
-		return err
+		return s, err
 	}
-	r.Stored = bench.Stored{RedisBytes: traffic.RedisBytes, RedisKeys: traffic.RedisKeys, Streams: map[string]bench.StreamStorage{}}
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no list of streams within %s", answerTimeout))
+	defer cancel()
+	s = bench.Stored{RedisBytes: traffic.RedisBytes, RedisKeys: traffic.RedisKeys, Streams: map[string]bench.StreamStorage{}}
 	streams := h.parts.Conn.JetStream().ListStreams(ctx)
 	for info := range streams.Info() {
-		r.Stored.Streams[info.Config.Name] = bench.StreamStorage{Messages: info.State.Msgs, Bytes: info.State.Bytes}
+		s.Streams[info.Config.Name] = bench.StreamStorage{Messages: info.State.Msgs, Bytes: info.State.Bytes}
 	}
 	if err := streams.Err(); err != nil {
-		return err
+		return s, errors.Join(err, context.Cause(ctx))
 	}
-	if r.Stored.ArchiveBytes, err = dirBytes(h.parts.Settings.ArchiveDir()); err != nil {
-		return err
+	if s.ArchiveBytes, err = dirBytes(h.parts.Settings.ArchiveDir()); err != nil {
+		return s, err
 	}
-	r.Stored.PerDevice(h.load.Devices)
-	return nil
+	s.PerDevice(h.load.Devices)
+	return s, nil
 }
 
 // traffic asks Redis and NATS what they have done.
 func (h *benchHouse) traffic(ctx context.Context) (t bench.Traffic, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %s", answerTimeout))
+	defer cancel()
 	info, err := h.redis.Info(ctx)
 	if err != nil {
 		return t, err

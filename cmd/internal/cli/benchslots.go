@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,9 +46,9 @@ interval. Choose devices and interval so that the machine can keep up: what it c
 }
 
 const (
-	workersMax      = 100
-	slotRoundsMax   = 1000
-	slotsIntervalUp = 24 * time.Hour
+	workersMax       = 100
+	slotRoundsMax    = 1000
+	slotsIntervalMax = 24 * time.Hour
 )
 
 func (o *slotsOptions) read() (err error) {
@@ -65,8 +63,8 @@ func (o *slotsOptions) read() (err error) {
 		return fmt.Errorf("--sessions %d: a worker has at most %d", o.load.Sessions, settings.ConcurrencyMax)
 	case o.workers < 1 || o.workers > workersMax:
 		return fmt.Errorf("--workers %d: use 1 to %d", o.workers, workersMax)
-	case o.interval < settings.IntervalMin || o.interval > slotsIntervalUp || o.interval%time.Second != 0:
-		return fmt.Errorf("--interval %s: use whole seconds, %s to %s", o.interval, settings.IntervalMin, slotsIntervalUp)
+	case o.interval < settings.IntervalMin || o.interval > slotsIntervalMax || o.interval%time.Second != 0:
+		return fmt.Errorf("--interval %s: use whole seconds, %s to %s", o.interval, settings.IntervalMin, slotsIntervalMax)
 	case o.rounds < 1 || o.rounds > slotRoundsMax:
 		return fmt.Errorf("--rounds %d: use 1 to %d", o.rounds, slotRoundsMax)
 	}
@@ -84,7 +82,7 @@ func (e *env) runSlots(ctx context.Context, o slotsOptions) error {
 func (e *env) measureSlots(ctx context.Context, o slotsOptions) (r bench.SlotsReport, err error) {
 	r = bench.SlotsReport{Head: benchHead(), Load: o.load, Workers: o.workers, IntervalS: o.interval.Seconds()}
 	r.V = bench.SlotsVersion
-	err = e.inHouse(ctx, o.load, "slots", o.settings(), true, func(ctx context.Context, h *benchHouse) error {
+	err = e.inHouse(ctx, o.load, "slots", o.settings(), (*benchLab).startFleet, func(ctx context.Context, h *benchHouse) error {
 		r.Redis = h.redisKind
 		return h.slots(ctx, o, &r)
 	})
@@ -95,35 +93,6 @@ func (o slotsOptions) settings() []string {
 	return []string{
 		fmt.Sprintf("interval: %s", o.interval), fmt.Sprintf("jitter: {min: 0s, max: %s}", o.interval), "archive: {dir: archive}",
 	}
-}
-
-// inHouse starts a fleet if there is to be one, and Redis and NATS, has them used, and ends them.
-func (e *env) inHouse(ctx context.Context, load bench.Load, name string, settings []string, fleet bool, use func(context.Context, *benchHouse) error) (err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	b, err := newBenchLab(e, load, "", cancel)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	b.name = name
-	if fleet {
-		err = b.startFleet(ctx)
-	} else {
-		b.inventTargets()
-	}
-	if err != nil {
-		return b.cause(ctx, err)
-	}
-	h, err := b.openHouse(ctx, append(b.loadSettings(), settings...))
-	if err != nil {
-		return b.cause(ctx, err)
-	}
-	defer func() { err = errors.Join(err, h.close()) }()
-	if err := use(ctx, h); err != nil {
-		return b.cause(ctx, err)
-	}
-	return nil
 }
 
 // slots fills the report round by round.
@@ -167,24 +136,6 @@ func (h *benchHouse) slots(ctx context.Context, o slotsOptions, r *bench.SlotsRe
 	final := r.Rounds[len(r.Rounds)-1]
 	r.All.LateP50S, r.All.LateP99S, r.All.NotGood, r.All.Reasons, r.All.Stored = final.LateP50S, final.LateP99S, final.NotGood, final.Reasons, final.Stored
 	return nil
-}
-
-// startAll starts archiver, workers and at last the scheduler, so that the first tasks find all others ready.
-func (h *benchHouse) startAll(ctx context.Context, workers int) error {
-	h.progress.step("%s: starting archiver and workers", h.name)
-	archiver, err := h.run(ctx, "archiver", "archiver")
-	if err != nil {
-		return err
-	}
-	h.others = append(h.others, archiver)
-	for i := range workers {
-		w, err := h.startWorker(ctx, "worker "+strconv.Itoa(i+1), false)
-		if err != nil {
-			return err
-		}
-		h.others = append(h.others, w)
-	}
-	return h.startScheduler(ctx)
 }
 
 // slotsWatch looks at everything now and then.
@@ -233,7 +184,7 @@ func (s *slotsWatch) look(ctx context.Context, wait time.Duration) error {
 	}
 	s.all = append(s.all, m)
 	if s.report.FreshS == 0 && !m.Fresh(s.o.load.Devices) {
-		s.report.FreshS = m.At.Sub(s.all[0].At).Seconds()
+		s.report.FreshS = m.At.Sub(s.all[0].At).Round(time.Millisecond).Seconds()
 	}
 	s.tell(s.all[s.from:])
 	return nil
