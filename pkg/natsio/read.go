@@ -22,6 +22,9 @@ const (
 	recordsMax = 500
 	// How long the server keeps the place of a reader that does not ask any more.
 	inactiveTTL = 30 * time.Second
+	// turnsMax is how often a reader of records goes on for those that were written over while it read. Each turn is shorter
+	// than the one before where it reads faster than others write.
+	turnsMax = 5
 )
 
 // Reader says what to read of a stream, and who hears of it.
@@ -139,6 +142,10 @@ func (r *reading) once(ctx context.Context) error {
 	if pending == 0 && !r.catchUp(ctx) {
 		return errEnded
 	}
+	turns := 1 // to go until all that stood there at the start has been read
+	if r.LastPerSubject {
+		turns = turnsMax
+	}
 	for n := uint64(1); ; n++ {
 		m, err := messages.Next()
 		if err != nil {
@@ -158,8 +165,12 @@ func (r *reading) once(ctx context.Context) error {
 			return errEnded
 		}
 		r.last = meta.Sequence.Stream
-		// Where others write without pause, nothing pending may never be seen: what stood there at the start is enough.
-		if (n >= pending || meta.NumPending == 0) && !r.catchUp(ctx) {
+		// Where others write without pause, nothing pending may never be seen.
+		if n >= pending && turns > 0 {
+			turns--
+			pending = n + meta.NumPending
+		}
+		if (turns == 0 || meta.NumPending == 0) && !r.catchUp(ctx) {
 			return errEnded
 		}
 	}

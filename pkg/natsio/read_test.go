@@ -76,6 +76,46 @@ func TestReadFromStartAndLastPerSubject(t *testing.T) {
 	}
 }
 
+// TestReadAllThatIsWrittenMeanwhile: a record that is written over before it was read stands further back, behind those that
+// were read already and written again. A list that ends before it lacks a record that was there all the time.
+func TestReadAllThatIsWrittenMeanwhile(t *testing.T) {
+	t.Parallel()
+	c := natsiotest.Connect(t, natsiotest.StartServer(t))
+	const records, again = 1500, 20 // more than wait in the client's buffer
+	_, err := c.JetStream().CreateStream(natsiotest.Within(t), jetstream.StreamConfig{
+		Name: "s", Subjects: []string{"s.>"}, Storage: jetstream.MemoryStorage, MaxMsgsPerSubject: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(record, turn int) {
+		publish(t, c, fmt.Sprintf("s.%d", record), fmt.Sprintf("%d %d", record, turn))
+	}
+	for record := range records {
+		write(record, 1)
+	}
+	got := map[string]bool{}
+	err = c.Read(natsiotest.Within(t), natsio.Reader{
+		Stream: "s", LastPerSubject: true,
+		OnMessage: func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
+			if len(got) == 0 {
+				for record := range again {
+					write(record, 2)
+				}
+				for record := range again {
+					write(records-1-record, 2)
+				}
+			}
+			got[m.Subject()] = true
+			return nil
+		},
+		OnCaughtUp: func() error { return errEnough },
+	})
+	if !errors.Is(err, errEnough) || len(got) != records {
+		t.Errorf("%d records of %d: %v", len(got), records, err)
+	}
+}
+
 func TestReadEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	c := natsiotest.Connect(t, natsiotest.StartServer(t))

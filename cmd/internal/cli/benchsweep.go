@@ -154,16 +154,7 @@ func newBenchOutcome(kind bench.Kind, l bench.Load) *benchOutcome {
 }
 
 // awaitSlot waits until the slot has come.
-func (o *benchOutcome) awaitSlot(ctx context.Context) error {
-	due := time.NewTimer(time.Until(o.slot))
-	defer due.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-due.C:
-		return nil
-	}
-}
+func (o *benchOutcome) awaitSlot(ctx context.Context) error { return rest(ctx, time.Until(o.slot)) }
 
 const badShown = 3
 
