@@ -20,7 +20,8 @@ type Load struct {
 	Devices  int     `json:"devices"`
 	Size     int     `json:"size"` // bytes of each export, at least
 	Sessions int     `json:"sessions"`
-	DelayS   float64 `json:"delay_s"` // before the first byte of each export
+	DelayS   float64 `json:"delay_s"`        // before the first byte of each export
+	Slow     bool    `json:"slow,omitempty"` // exports come as a trickle
 	Sites    int     `json:"sites"`
 }
 

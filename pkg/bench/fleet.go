@@ -69,7 +69,7 @@ const tellInterval = time.Second // between two words about how far a long step 
 func (f *Fleet) prepare(ctx context.Context, l Load, done func(n int)) error {
 	var (
 		next, ready atomic.Int64
-		short       atomic.Pointer[error]
+		failed      atomic.Pointer[error]
 		all         sync.WaitGroup
 	)
 	routers := f.fleet.Routers()
@@ -82,11 +82,16 @@ func (f *Fleet) prepare(ctx context.Context, l Load, done func(n int)) error {
 				}
 				r := routers[i]
 				r.SetDelay(l.Delay())
+				if l.Slow {
+					if err := r.SetFault(routersim.Slow); err != nil {
+						failed.Store(&err)
+					}
+				}
 				f.Targets[i].Fingerprint = r.HostKeyFingerprint()
 				if i == 0 || f.fleet.Keeps() {
 					if n := len(r.Export()); n < l.Size {
 						err := fmt.Errorf("%s prints %d bytes, less than the %d that are asked for", r.ID(), n, l.Size)
-						short.Store(&err)
+						failed.Store(&err)
 					}
 				}
 				ready.Add(1)
@@ -94,7 +99,7 @@ func (f *Fleet) prepare(ctx context.Context, l Load, done func(n int)) error {
 		})
 	}
 	tellWhile(&all, func() { done(int(ready.Load())) })
-	if err := short.Load(); err != nil {
+	if err := failed.Load(); err != nil {
 		return *err
 	}
 	return context.Cause(ctx)

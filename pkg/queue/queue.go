@@ -34,8 +34,9 @@ const (
 	maxRetry = 1 << 30
 	// A completed task is shown in the dashboard for this long.
 	retention = time.Hour
-	// Connections of a client besides one per session: for the loops of asynq and our own.
-	poolBase = 20
+	// Connections of a client: for the loops of asynq and our own, and one per session, but no more than poolMax. A session needs
+	// one for two messages in all, and Redis takes 10,000 of everybody.
+	poolBase, poolMax = 20, 200
 	// Asynq's deadline lies behind every deadline of ours (settings.WholeMax): when asynq's fires first, it replaces the
 	// handler's error and lets go of a session that is still open. It travels with the task, so it cannot be the enqueuer's
 	// idea of how long a backup may take.
@@ -82,10 +83,12 @@ func open(url secret.URL, sessions int) (*redis.Client, error) {
 	}
 	o.MaxRetries = -1
 	o.ContextTimeoutEnabled = true
-	o.PoolSize = poolBase + sessions
+	o.PoolSize = poolSize(sessions)
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewClient(o), nil
 }
+
+func poolSize(sessions int) int { return min(poolBase+sessions, poolMax) }
 
 // Close gives up the connections.
 func (c *Client) Close() error { return c.redis.Close() }

@@ -21,7 +21,7 @@ func openSentinel(url secret.URL, sessions int) (*redis.Client, error) {
 	return redis.NewFailoverClient(&redis.FailoverOptions{
 		MasterName: s.Master, SentinelAddrs: s.Addresses, SentinelPassword: s.SentinelPassword.Reveal(),
 		Username: s.User, Password: s.Password.Reveal(), DB: s.DB,
-		MaxRetries: -1, ContextTimeoutEnabled: true, PoolSize: poolBase + sessions,
+		MaxRetries: -1, ContextTimeoutEnabled: true, PoolSize: poolSize(sessions),
 	}), nil // it never asks for maintenance notifications (FailoverOptions.clientOptions)
 }
 

@@ -111,7 +111,7 @@ func (s Settings) ArchiveDir() string {
 // Limits of settings.
 const (
 	IntervalMin    = time.Second
-	ConcurrencyMax = 1000
+	ConcurrencyMax = 10_000           // a worker with as many takes 1 GB, and as many descriptors
 	GraceMin       = 6 * time.Second  // 5 s of it are kept for handing tasks back
 	WholeMax       = 50 * time.Minute // a task's own deadline in the queue is an hour
 	StreamBytesMin = 1 << 20

@@ -118,7 +118,7 @@ func TestLoadRefuses(t *testing.T) {
 		"no list":          {"retry: 5m\n", nil, "FILE:1: retry: want a list such as [5m, 15m, 1h]"},
 		"list":             {"redis: [a, b]\n", nil, "FILE:1: redis: want one value"},
 		"not a number":     {"concurrency: many\n", nil, `FILE:1: concurrency: "many" is not a whole number`},
-		"out of range":     {"\nconcurrency: 0\n", nil, "FILE:2: concurrency: 0 is not 1 to 1000"},
+		"out of range":     {"\nconcurrency: 0\n", nil, "FILE:2: concurrency: 0 is not 1 to 10000"},
 		"jitter":           {"jitter: {min: 10m}\n", nil, "jitter.max: 5m0s is less than jitter.min, 10m0s"},
 		"timeout":          {"timeouts:\n  idle: 10m\n", nil, "FILE:2: timeouts.idle: 10m0s is longer than timeouts.whole, 5m0s"},
 		"listen":           {"listen: localhost\n", nil, `FILE:1: listen: "localhost" is not host:port`},
@@ -130,7 +130,7 @@ func TestLoadRefuses(t *testing.T) {
 		"address port":     {"nats: h:70000\n", nil, "FILE:1: nats: port 70000 is not 1 to 65535"},
 		"tilde":            {"data: ~/x\n", nil, `FILE:1: data: "DIR/~/x": ~ is not expanded: write the path out`},
 		"environment":      {none, []string{"CONFHAUL_INTERVAL", "6"}, `CONFHAUL_INTERVAL: "6" is not a duration such as 90s or 6h`},
-		"environment rule": {none, []string{"CONFHAUL_CONCURRENCY", "-1"}, "CONFHAUL_CONCURRENCY: -1 is not 1 to 1000"},
+		"environment rule": {none, []string{"CONFHAUL_CONCURRENCY", "-1"}, "CONFHAUL_CONCURRENCY: -1 is not 1 to 10000"},
 		"old name":         {none, []string{"CONFIG_BACKUP_COMMAND_TIMEOUT", "1m"}, `CONFIG_BACKUP_COMMAND_TIMEOUT: "1m" is not a whole number of seconds`},
 		"push":             {"git: {dir: mirror, remote: 'git@host:fleet'}\n", nil, "FILE:1: git.remote: the mirror holds the routers' secrets: it is pushed only where git.push_secrets: true says that the remote may have them"},
 		"push of nothing":  {"git: {remote: 'git@host:fleet', push_secrets: true}\n", nil, "FILE:1: git.remote: there is no mirror to push: name its directory in git.dir"},
@@ -185,7 +185,7 @@ func TestValidateNamesEveryField(t *testing.T) {
 	t.Parallel()
 	wrong := map[string]string{
 		"redis": "x y", "nats": "", "status_redis": "ftp://h", "inventory": "~/i", "credentials": "~/c", "data": "", "interval": "10ms",
-		"jitter.min": "-1s", "jitter.max": "1s", "retry": "0s", "redial_delay": "-1s", "concurrency": "1001", "site_limit": "-2", "listen": "x",
+		"jitter.min": "-1s", "jitter.max": "1s", "retry": "0s", "redial_delay": "-1s", "concurrency": "10001", "site_limit": "-2", "listen": "x",
 		"grace": "5s", "timeouts.dial": "0s", "timeouts.handshake": "6m", "timeouts.login": "-1s", "timeouts.first_byte": "6m", "timeouts.idle": "0s",
 		"timeouts.whole": "0s", "stream.snapshot_bytes": "-1", "stream.event_bytes": "0", "stream.replicas": "6", "stream.per_subject": "0",
 		"archive.dir": "~/archive", "archive.keep_versions": "-1", "archive.keep_for": "-1s", "archive.keep_removed": "-1s",

@@ -48,6 +48,7 @@ nothing in less than four runs each, and give intervals from six on. Linux only.
 	f.StringVar(&o.size, "size", "100KB", "`bytes` of each export, with KB, MB, KiB or MiB")
 	f.IntVar(&o.load.Sessions, "sessions", 100, "sessions at once")
 	f.DurationVar(&o.delay, "delay", 0, "`time` that each router takes before the first byte of its export")
+	f.BoolVar(&o.load.Slow, "slow", false, "have each router print its export as a trickle, 256 bytes ten times a second")
 	f.IntVar(&o.load.Sites, "sites", 1, "sites that the routers are dealt to, each with a queue of its own")
 	f.IntVar(&o.runs, "runs", 3, "how often everything is measured")
 	f.StringVar(&o.compare, "compare", "", "`file` with a report of -o json to compare with")

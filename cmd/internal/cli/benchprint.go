@@ -15,7 +15,12 @@ func (e *env) printBench(r bench.Report) {
 	if r.Load.DelayS > 0 {
 		delay = r.Load.Delay().String()
 	}
-	_, _ = fmt.Fprintf(e.out, "%s on %s, %d KB each, %s delay, %s; %s, medians (lowest to highest)\n%s\n",
+	if r.Load.Slow {
+		delay += " delay and a trickle"
+	} else {
+		delay += " delay"
+	}
+	_, _ = fmt.Fprintf(e.out, "%s on %s, %d KB each, %s, %s; %s, medians (lowest to highest)\n%s\n",
 		plural(r.Load.Devices, "router"), plural(r.Load.Sites, "site"), r.Load.Size/1000, delay, plural(r.Load.Sessions, "session"), plural(r.Runs, "run"),
 		r.Algorithms)
 	e.printHead(r.Head)
