@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/fault"
@@ -89,7 +90,7 @@ type Suspect struct {
 // EncodeEvent gives the JSON of a Snapshot or an Event.
 func EncodeEvent(e any) ([]byte, error) {
 	if s, ok := e.(Snapshot); ok {
-		return encodeSnapshot(s)
+		return AppendSnapshot(nil, s)
 	}
 	b, err := json.Marshal(e)
 	if err != nil {
@@ -98,25 +99,25 @@ func EncodeEvent(e any) ([]byte, error) {
 	return b, nil
 }
 
-// encodeSnapshot puts the texts, which are nearly all of a snapshot, behind what encoding/json makes of the rest: it would look
+// AppendSnapshot appends the JSON of a Snapshot to dst. It puts the texts, which are nearly all of a snapshot, behind what encoding/json makes of the rest: it would look
 // at them byte by byte. A text that is not UTF-8 stays as it is, which is no JSON: who publishes looks first.
-func encodeSnapshot(s Snapshot) ([]byte, error) {
+func AppendSnapshot(dst []byte, s Snapshot) ([]byte, error) {
 	text, raw := s.ConfigText, s.RawSnappy
 	s.ConfigText, s.RawSnappy = "", nil
 	head, err := json.Marshal(s)
 	if err != nil {
-		return nil, fmt.Errorf("encode snapshot: %w", err)
+		return dst, fmt.Errorf("encode snapshot: %w", err)
 	}
 	const escapes = 8 // a text of RouterOS has fewer than one in so many bytes that is escaped
-	out := make([]byte, 0, len(head)+len(text)+len(text)/escapes+base64.StdEncoding.EncodedLen(len(raw))+64)
-	out = append(out, head[:len(head)-1]...)
+	dst = slices.Grow(dst, len(head)+len(text)+len(text)/escapes+base64.StdEncoding.EncodedLen(len(raw))+64)
+	dst = append(dst, head[:len(head)-1]...)
 	if text != "" {
-		out = appendString(append(out, `,"config_text":`...), text)
+		dst = appendString(append(dst, `,"config_text":`...), text)
 	}
 	if len(raw) > 0 {
-		out = append(base64.StdEncoding.AppendEncode(append(out, `,"raw_snappy":"`...), raw), '"')
+		dst = append(base64.StdEncoding.AppendEncode(append(dst, `,"raw_snappy":"`...), raw), '"')
 	}
-	return append(out, '}'), nil
+	return append(dst, '}'), nil
 }
 
 // appendString appends s as a JSON string.

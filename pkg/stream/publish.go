@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/s2"
@@ -20,6 +21,19 @@ const stepPublish = "publish snapshot"
 
 // headerRoom is what the headers of a snapshot take of the server's max payload, at most.
 const headerRoom = 4 << 10
+
+// buffer is what one snapshot is encoded in; what is published has been copied when the call returns.
+type buffer struct{ raw, data []byte }
+
+const bufferMax = 1 << 20 // bytes of one that is kept for the next snapshot
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+func (b *buffer) free() {
+	if cap(b.raw) <= bufferMax && cap(b.data) <= bufferMax {
+		buffers.Put(b)
+	}
+}
 
 // message is one snapshot on its way.
 type message struct {
@@ -40,8 +54,13 @@ func (s *Stream) PublishSnapshot(ctx context.Context, snap backup.Snapshot, raw 
 	if !utf8.ValidString(snap.ConfigText) { // JSON would replace the bytes, and digest and dictionary would not fit what arrives
 		return 0, fault.New(fault.Internal, stepPublish, "the normal form is not UTF-8")
 	}
-	snap.RawSnappy = s2.EncodeSnappy(nil, raw)
-	m, err := s.prepare(ctx, snap)
+	b := buffers.Get().(*buffer)
+	defer b.free()
+	if need := s2.MaxEncodedLen(len(raw)); cap(b.raw) < need {
+		b.raw = make([]byte, need)
+	}
+	snap.RawSnappy = s2.EncodeSnappy(b.raw[:cap(b.raw)], raw)
+	m, err := s.prepare(ctx, snap, b)
 	if err != nil {
 		return 0, err
 	}
@@ -87,13 +106,14 @@ func settle(mine backup.Snapshot, last lastMessage) settled {
 }
 
 // prepare encodes a snapshot and puts it into the object store where it does not fit a message.
-func (s *Stream) prepare(ctx context.Context, snap backup.Snapshot) (message, error) {
+func (s *Stream) prepare(ctx context.Context, snap backup.Snapshot, b *buffer) (message, error) {
 	key := device.Key(snap.Site, snap.DeviceID)
 	m := message{key: key, subject: createPrefix + key, snap: snap}
 	var err error
-	if m.data, err = backup.EncodeEvent(snap); err != nil {
+	if b.data, err = backup.AppendSnapshot(b.data[:0], snap); err != nil {
 		return m, fault.New(fault.Internal, stepPublish, "%w", err)
 	}
+	m.data = b.data
 	m.snap.ConfigText, m.snap.RawSnappy = "", nil
 	if int64(len(m.data))+headerRoom <= s.conn.MaxPayload() {
 		return m, nil
