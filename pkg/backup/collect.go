@@ -19,11 +19,14 @@ type Order struct {
 	// Trace, where set, hears of each step as it ends.
 	Trace func(Step)
 
-	Version   string   // the RouterOS version last seen; "": unknown
-	LastBytes int      // size of the last good export; 0: none
-	SeenGaps  []string // menus that the last attempt's export could not print
-	KnownGaps []string // menus that the last good export could not print
-	Secrets   int      // values of sensitive parameters in the last good export
+	Version   string // the RouterOS version last seen; "": unknown
+	LastBytes int    // size of the last good export; 0: none
+	// LastDigest is of the last good export, in the normal form of LastNormalization, where nobody needs that again; "": none.
+	LastDigest        string
+	LastNormalization int
+	SeenGaps          []string // menus that the last attempt's export could not print
+	KnownGaps         []string // menus that the last good export could not print
+	Secrets           int      // values of sensitive parameters in the last good export
 
 	// LastNormal reads the normal form of the last good export, nil where it is not at hand. It is asked only where the
 	// export has none of the secrets that the last one had.

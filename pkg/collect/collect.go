@@ -43,6 +43,7 @@ type Collector struct {
 	maxExport int
 	settle    time.Duration
 	memory    *memory
+	known     *known
 	jumps     *sshclient.Jumps
 	cpus      chan struct{} // one token for each piece of pure computation under way
 }
@@ -67,6 +68,7 @@ func New(o Options) *Collector {
 		maxExport: o.MaxExport,
 		settle:    o.Settle,
 		memory:    &memory{limit: o.Budget},
+		known:     &known{exports: map[string]judged{}},
 		jumps:     sshclient.NewJumps(),
 		cpus:      make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
@@ -75,7 +77,7 @@ func New(o Options) *Collector {
 // Close ends the connections to jump hosts. No Collect may be under way or follow.
 func (c *Collector) Close() { c.jumps.Close() }
 
-// Collect fetches, proves and normalizes one export. Release of the result must be called when Raw and Normal are no
+// Collect fetches, proves and normalizes one export; one with the digest Order.LastDigest may come without its normal form. Release of the result must be called when Raw and Normal are no
 // longer needed; it may be called more than once.
 //
 // Errors carry the kind of a fault, those of Order.Trust their own. Where ctx ended the error wraps its cause, which is

@@ -10,8 +10,8 @@ import (
 
 const (
 	bufferMin = 32 << 10 // bytes; holds most exports whole
-	bufferMax = 1 << 20  // bytes; a larger buffer is not kept for the next session
-	keptMax   = 32 << 20 // bytes of all that are kept, beyond the budget
+	bufferMax = 4 << 20  // bytes; a larger buffer is not kept for the next session
+	keptMax   = 64 << 20 // bytes of all that are kept, beyond the budget
 )
 
 // memory counts the export bytes in flight against a budget, by the capacity of the buffers that hold them, and keeps

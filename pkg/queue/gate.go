@@ -241,7 +241,7 @@ func (g *gate) dequeue(ctx context.Context, cmd *redis.Cmd, next redis.ProcessHo
 	late := time.NewTimer(slotWait)
 	defer late.Stop()
 	for {
-		if g.hold() || !g.take(site, late.C) {
+		if g.hold() || g.proven() && g.share.empty(site) || !g.take(site, late.C) {
 			return nothing(cmd)
 		}
 		answer, err := g.run(ctx, guardDequeue, cmd, next)

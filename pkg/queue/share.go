@@ -9,8 +9,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// waitingInterval is how old a worker's view of its queues may be when it shares out its sessions.
+// waitingInterval is how old a worker's view of its queues may be.
 const waitingInterval = taskCheckInterval
+
+// askInterval is how often each queue is asked for a task although it seems empty.
+const askInterval = 5 * time.Second
 
 // share keeps one queue from holding more than half of a process's sessions while another has pending tasks, so that a site
 // of dark routers does not delay the others. A queue that has more when another's task comes keeps what it has; so that the
@@ -19,8 +22,9 @@ type share struct {
 	half, most int                    // that one queue may hold while others wait, and while none does
 	waiting    func() map[string]bool // the served queues that hand out tasks: whether they have any
 
-	mu   sync.Mutex
-	held map[string]int // sessions by queue
+	mu    sync.Mutex
+	held  map[string]int       // sessions by queue
+	asked map[string]time.Time // when the queue was asked although it was empty
 
 	look   sync.Mutex // apart from mu: a session's end does not wait for Redis
 	seen   map[string]bool
@@ -28,7 +32,7 @@ type share struct {
 }
 
 func newShare(sessions int, waiting func() map[string]bool) *share {
-	return &share{half: max(sessions/2, 1), most: sessions - sessions/8, waiting: waiting, held: map[string]int{}}
+	return &share{half: max(sessions/2, 1), most: sessions - sessions/8, waiting: waiting, held: map[string]int{}, asked: map[string]time.Time{}}
 }
 
 // take counts a session for a queue unless it has its share. Each queue asks one at a time: asynq's server does.
@@ -53,20 +57,40 @@ func (s *share) release(site string) {
 	s.held[site]--
 }
 
-// others says whether other queues hand out tasks, and whether they have any. It asks Redis, whatever the number of queues,
-// a few times a second at most, and only for a queue with half of the sessions.
+// others says whether other queues hand out tasks, and whether they have any.
 func (s *share) others(site string) (served, wait bool) {
-	s.look.Lock()
-	defer s.look.Unlock()
-	if now := time.Now(); now.Sub(s.seenAt) >= waitingInterval {
-		s.seen, s.seenAt = s.waiting(), now
-	}
-	for other, waits := range s.seen {
+	for other, waits := range s.around() {
 		if other != site {
 			served, wait = true, wait || waits
 		}
 	}
 	return served, wait
+}
+
+// empty says that the queue had no task a moment ago; of a process' only queue it does not know. Each queue of a process asks
+// for tasks by itself five times a second, and of many most have none: one look at all of them costs less than their scripts.
+// Now and then it says nothing, so that a Redis that takes no writes is noticed.
+func (s *share) empty(site string) bool {
+	if waits, known := s.around()[site]; !known || waits {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); now.Sub(s.asked[site]) >= askInterval {
+		s.asked[site] = now
+		return false
+	}
+	return true
+}
+
+// around is what is waiting, a few times a second. The map is not changed any more.
+func (s *share) around() map[string]bool {
+	s.look.Lock()
+	defer s.look.Unlock()
+	if now := time.Now(); now.Sub(s.seenAt) >= waitingInterval {
+		s.seen, s.seenAt = s.waiting(), now
+	}
+	return s.seen
 }
 
 // waiting lists the served queues that hand out tasks, and whether they have any: neither one that is paused nor one that

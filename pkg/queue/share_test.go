@@ -103,3 +103,18 @@ func TestShareOfSessions(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyQueues: a queue that is seen to be empty is asked now and then only, one with tasks and an unknown one always.
+func TestEmptyQueues(t *testing.T) {
+	t.Parallel()
+	s := newShare(1, func() map[string]bool { return map[string]bool{"empty": false, "full": true} })
+	for site, want := range map[string][2]bool{"empty": {false, true}, "full": {false, false}, "unknown": {false, false}} {
+		if got := [2]bool{s.empty(site), s.empty(site)}; got != want {
+			t.Errorf("%s: empty %v, want %v", site, got, want)
+		}
+	}
+	s.asked["empty"] = time.Now().Add(-askInterval)
+	if s.empty("empty") {
+		t.Error("it is not asked again")
+	}
+}

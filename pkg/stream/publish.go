@@ -25,7 +25,7 @@ const headerRoom = 4 << 10
 // buffer is what one snapshot is encoded in; what is published has been copied when the call returns.
 type buffer struct{ raw, data []byte }
 
-const bufferMax = 1 << 20 // bytes of one that is kept for the next snapshot
+const bufferMax = 8 << 20 // bytes of one that is kept for the next snapshot
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
