@@ -9,9 +9,10 @@ import (
 	"testing"
 )
 
+// gistText has what may come and go, and what looks like it.
 const gistText = "# 2026-01-02 03:04:05 by RouterOS 7.20.2\r\n# software id = AAAA-BBBB\r\n#\r\n# model = RB5009\r\n/interface wifi\r\n" +
 	"# channel: 2412\r\nset [ find ] ssid=a \\\r\n    passphrase=12345678\r\n# not running\r\n/ip address\r\nadd address=10.0.0.1/24 comment=\"# no\" \\\r\n" +
-	"    interface=a\r\n/system identity\r\nset name=core\r\n"
+	"    interface=a\r\n/lcd interface pages\r\nset 0 a\r\nset <pppoe-a> b\r\nset <pppoe-b> b\r\n/system identity\r\nset name=core\r\n"
 
 func TestGist(t *testing.T) {
 	t.Parallel()
@@ -28,12 +29,17 @@ func TestGist(t *testing.T) {
 		old, now string
 		same     bool
 	}{
-		"date":               {"2026-01-02 03:04:05", "2026-01-03 09:09:09", true},
-		"channel":            {"channel: 2412", "channel: 5180/ax", true},
-		"comment gone":       {"# not running\r\n", "", false},
-		"comment more":       {"/ip address\r\n", "/ip address\r\n# busy\r\n", false},
-		"version":            {"7.20.2", "7.20.3", false},
-		"model":              {"RB5009", "RB5010", false},
+		"date":         {"2026-01-02 03:04:05", "2026-01-03 09:09:09", true},
+		"channel":      {"channel: 2412", "channel: 5180/ax", true},
+		"comment gone": {"# not running\r\n", "", true},
+		"comment more": {"/ip address\r\n", "/ip address\r\n# busy\r\n", true},
+		"version":      {"7.20.2", "7.20.3", false},
+		"model":        {"RB5009", "RB5010", false},
+		"page gone":    {"set <pppoe-a> b\r\n", "", true}, "page elsewhere": {"set name", "set <pppoe-c> b\r\nset name", false},
+		"pages gone":         {"set <pppoe-a> b\r\nset <pppoe-b> b\r\n", "", true},
+		"menu of pages":      {"/system identity", "/lcd pages\r\nset <a>\r\nset \"<b c>\"\r\n/system identity", true},
+		"empty menu":         {"/system identity", "/lcd pages\r\n/system identity", false},
+		"only pages":         {"set 0 a\r\n", "", false},
 		"value":              {"ssid=a", "ssid=b", false},
 		"quoted":             {`"# no"`, `"# yes"`, false},
 		"line gone":          {"set name=core\r\n", "", false},
@@ -71,7 +77,7 @@ func FuzzGist(f *testing.F) {
 		texts = append(texts, string(b))
 	}
 	for _, text := range texts {
-		for _, part := range []string{"# x\n", "#interrupted\n", "\\", "\n# ", "# by RouterOS 7\n", "    b=c\n", "/lcd\n"} {
+		for _, part := range []string{"# x\n", "#interrupted\n", "\\", "\n# ", "# by RouterOS 7\n", "    b=c\n", "/lcd\n", "set <a> b\n", "\n/lcd\nset <a>\n", "set 1\n"} {
 			f.Add(text, uint(len(text)/2), part)
 			f.Add(text, uint(strings.LastIndexByte(text, '#')), part)
 		}
