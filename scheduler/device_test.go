@@ -138,7 +138,7 @@ func TestForcedRequest(t *testing.T) {
 func TestRequest(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	d := newDevice("r1", "a", -time.Hour)
+	d := newDevice(quietID(), "a", -time.Hour)
 	h.setState(d, func(s *backup.State) { *s = goodState() })
 	h.put(d)
 	r := h.schedule()
