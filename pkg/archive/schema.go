@@ -111,12 +111,11 @@ INSERT INTO revision VALUES (1, 0);
 // schema reads whose file it is and its schema; 0 is a new file.
 func schema(ctx context.Context, db *pool) (version int, err error) {
 	var app, tables int
-	for pragma, to := range map[string]*int{
-		"PRAGMA application_id": &app, "PRAGMA user_version": &version, "SELECT count(*) FROM sqlite_schema": &tables,
-	} {
-		if err := db.QueryRowContext(ctx, pragma).Scan(to); err != nil {
-			return 0, fail("open archive", err)
-		}
+	// In one statement: another process may be making the file.
+	err = db.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
+		(SELECT count(*) FROM sqlite_schema)`).Scan(&app, &version, &tables)
+	if err != nil {
+		return 0, fail("open archive", err)
 	}
 	switch {
 	case app != applicationID && (app != 0 || version != 0 || tables != 0):
