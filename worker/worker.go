@@ -292,7 +292,8 @@ func (r *run) collect(ctx context.Context, known *device.HostKey) (backup.Export
 		Device: r.dev, Credential: r.cred, Jumps: r.way, HostKey: known,
 		Trust:   func(ctx context.Context, k device.HostKey) error { return r.trust(ctx, r.key, r.dev.Endpoint(), k) },
 		Trace:   func(s backup.Step) { r.o.Meter.StageDone(s.Name, s.Took) },
-		Version: r.last.Version, LastBytes: r.last.Bytes, LastDigest: r.lastDigest(), LastNormalization: r.last.Normalization, SeenGaps: r.last.SeenGaps, KnownGaps: r.last.KnownGaps,
+		Version: r.last.Version, LastBytes: r.last.Bytes, LastDigest: r.lastDigest(), LastNormalization: r.last.Normalization,
+		SeenGaps: r.last.SeenGaps, KnownGaps: r.last.KnownGaps,
 		Secrets: r.last.Secrets, LastNormal: r.lastNormal, WithoutSecrets: r.bare || r.last.NoSecrets,
 		FileLeft: r.last.FileLeft || r.last.Lost > 0 && r.dev.LargeExport == device.LargeExportSFTP, // or killed before it could say so
 	})

@@ -99,8 +99,9 @@ func EncodeEvent(e any) ([]byte, error) {
 	return b, nil
 }
 
-// AppendSnapshot appends the JSON of a Snapshot to dst. It puts the texts, which are nearly all of a snapshot, behind what encoding/json makes of the rest: it would look
-// at them byte by byte. A text that is not UTF-8 stays as it is, which is no JSON: who publishes looks first.
+// AppendSnapshot appends the JSON of a Snapshot to dst. It puts the texts, which are nearly all of a snapshot, behind what
+// encoding/json makes of the rest: that would look at them byte by byte. A text that is not UTF-8 stays as it is, which is no
+// JSON: who publishes looks first.
 func AppendSnapshot(dst []byte, s Snapshot) ([]byte, error) {
 	text, raw := s.ConfigText, s.RawSnappy
 	s.ConfigText, s.RawSnappy = "", nil

@@ -246,10 +246,13 @@ func (g *gate) dequeue(ctx context.Context, cmd *redis.Cmd, next redis.ProcessHo
 		}
 		answer, err := g.run(ctx, guardDequeue, cmd, next)
 		wait, early := tooEarly(answer)
+		if err == nil && !early {
+			err = g.handOut(cmd, answer)
+		}
 		handedOut := err == nil && !early
 		g.heard(err, handedOut)
 		if handedOut {
-			return g.handOut(cmd, answer) // the handler gives the slot back
+			return nil // the handler gives the slot back
 		}
 		g.release(site) // nothing was handed out, or nobody knows: then asynq's lease brings the task back
 		if !early {

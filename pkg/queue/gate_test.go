@@ -228,3 +228,18 @@ func TestRepeatSparesNextRun(t *testing.T) {
 	close(release)
 	awaitStates(t, c, "a", map[string]int{"completed": 1})
 }
+
+// TestOddAnswer: a dequeue whose answer nobody understands hands out nothing and keeps no slot.
+func TestOddAnswer(t *testing.T) {
+	t.Parallel()
+	g := newGate(1, nil, func(error) {}, func() map[string]bool { return nil })
+	k := keys{"a"}
+	cmd := redis.NewCmd(t.Context(), "eval", "return 1", 4, k.of("pending"), k.of("paused"), k.of("active"), k.of("lease"), 0, k.of("t:"))
+	err := g.dequeue(t.Context(), cmd, func(_ context.Context, c redis.Cmder) error {
+		c.(*redis.Cmd).SetVal("message")
+		return nil
+	})
+	if err == nil || len(g.slots) != 0 || g.share.held["a"] != 0 {
+		t.Errorf("error %v, %d slots taken, %d of the site", err, len(g.slots), g.share.held["a"])
+	}
+}

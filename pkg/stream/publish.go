@@ -51,7 +51,7 @@ type message struct {
 // error wrap backup.ErrStale. The error is fault.Internal where the text cannot travel or the server took ours for an old
 // message, and fault.Infrastructure otherwise; nothing is repeated here.
 func (s *Stream) PublishSnapshot(ctx context.Context, snap backup.Snapshot, raw []byte, expected uint64) (uint64, error) {
-	if !utf8.ValidString(snap.ConfigText) { // JSON would replace the bytes, and digest and dictionary would not fit what arrives
+	if !utf8.ValidString(snap.ConfigText) { // it would be no JSON
 		return 0, fault.New(fault.Internal, stepPublish, "the normal form is not UTF-8")
 	}
 	b := buffers.Get().(*buffer)

@@ -32,8 +32,7 @@ one export from each of them, with the same algorithms. In each run, in turns: t
 (every snapshot is published), and a sweep of unchanged routers by a worker that has seen each before, as nearly every sweep
 is. Simulator, bare loop, worker, scheduler, Redis and NATS are processes of their own, on loopback, with a NATS that syncs
 every write, in a temporary directory (TMPDIR). A worker's figures are from the first task taken to the last outcome written;
-its start is not in them. The parts of the CPU time come from one
-more run, with a profile.
+its start is not in them. The parts of the CPU time come from one more run, with a profile.
 
 With -o json the report can be stored, and a later one held against it with --compare, by benchstat's statistics: they see
 nothing in less than four runs each, and give intervals from six on. Linux only.`,

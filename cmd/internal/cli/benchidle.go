@@ -56,7 +56,7 @@ func (e *env) runIdle(ctx context.Context, o idleOptions) error {
 	}, e.printIdle)
 }
 
-var idleSettings = []string{"interval: 8760h", "jitter: {min: 1000h, max: 2000h}", "archive: {dir: archive}"}
+var idleSettings = append([]string{"archive: {dir: archive}"}, neverDue...)
 
 // inventTargets makes routers that nobody dials.
 func (b *benchLab) inventTargets(context.Context) error {

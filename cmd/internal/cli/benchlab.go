@@ -263,8 +263,11 @@ func (b *benchLab) inventory() []device.Device {
 
 // askedSettings are those of a fleet that is backed up only when somebody asks, whose streams hold every snapshot.
 func (b *benchLab) askedSettings() []string {
-	return append(b.loadSettings(), "interval: 8760h", "jitter: {min: 1000h, max: 2000h}")
+	return append(b.loadSettings(), neverDue...)
 }
+
+// neverDue keeps the scheduler from making tasks of its own.
+var neverDue = []string{"interval: 8760h", "jitter: {min: 1000h, max: 2000h}"}
 
 // loadSettings are those that follow from the load.
 func (b *benchLab) loadSettings() []string {
