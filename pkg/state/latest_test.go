@@ -8,18 +8,14 @@ import (
 
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/natsio"
 	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 )
 
 // TestLatest: it answers as the store does, before it follows and while it does, from memory where it may.
 func TestLatest(t *testing.T) {
 	t.Parallel()
-	srv := natsiotest.StartServer(t)
-	conn := natsiotest.Connect(t, srv)
-	s, err := Open(natsiotest.Within(t), conn, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv, conn, s := openStore(t)
 	ctx := natsiotest.Within(t)
 	const version, key = "v:1", "berlin.r1"
 	l := NewLatest(s)
@@ -89,12 +85,7 @@ func TestLatest(t *testing.T) {
 // TestRemembered: a device and a host key are read once, and again after a change.
 func TestRemembered(t *testing.T) {
 	t.Parallel()
-	srv := natsiotest.StartServer(t)
-	conn := natsiotest.Connect(t, srv)
-	s, err := Open(natsiotest.Within(t), conn, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv, conn, s := openStore(t)
 	ctx := natsiotest.Within(t)
 	d := device.Device{ID: "r1", Site: "berlin", Name: "one"}
 	hostKey := device.HostKey{Fingerprint: "SHA256:one"}
@@ -152,10 +143,7 @@ func TestRemembered(t *testing.T) {
 	await(t, "the loss of the server", func() bool { return !conn.Connected() })
 	srv.Start()
 	other := natsiotest.Connect(t, srv)
-	s2, err := Open(natsiotest.Within(t), other, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s2 := must(Open(natsiotest.Within(t), other, Options{}))(t)
 	d.Name = "three"
 	if err := s2.PutDevice(ctx, d); err != nil {
 		t.Fatal(err)
@@ -165,6 +153,14 @@ func TestRemembered(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// openStore opens an empty store on a server of its own.
+func openStore(t *testing.T) (*natsiotest.Server, *natsio.Conn, *Store) {
+	t.Helper()
+	srv := natsiotest.StartServer(t)
+	conn := natsiotest.Connect(t, srv)
+	return srv, conn, must(Open(natsiotest.Within(t), conn, Options{}))(t)
 }
 
 func await(t *testing.T, what string, ok func() bool) {
