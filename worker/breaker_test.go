@@ -134,3 +134,23 @@ func TestVersionChangeLiftsOnceAnHour(t *testing.T) {
 	h.router.SetPassword(secret.New(firstPassword))
 	h.wantRun(w, done, "")
 }
+
+// TestVersionNotReadYet: another worker has lifted the block for the changed credential; this one still has the refused one.
+func TestVersionNotReadYet(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.router.SetPassword(secret.New(otherPassword))
+	w := h.worker("w1")
+	h.wantRun(w, stop, fault.Auth)
+	h.amend(func(s *backup.State) { s.LiftedAt, s.Refused, s.Block = time.Now(), s.Block.CredentialVersion, nil })
+	next, _ := h.run(w)
+	if want := (backup.Next{Action: backup.Again, Delay: backup.OldVersionDelay}); next != want {
+		t.Errorf("next is %+v, want %+v", next, want)
+	}
+	h.wantDials(1)
+	h.setPassword(otherPassword)
+	h.wantRun(w, done, "")
+	if s, _ := h.state(); s.Refused != "" {
+		t.Errorf("refused version after a login: %q", s.Refused)
+	}
+}

@@ -94,7 +94,7 @@ func (r *run) good(e backup.Export, seq uint64) backup.State {
 	s.OpenedBy = r.cred.Version
 	s.NoSecrets = (s.NoSecrets || r.bare) && e.Secrets == 0
 	s.Proof, s.Secrets, s.Legacy = e.Proof, e.Secrets, e.Legacy
-	s.Failures, s.NextAt, s.Block = 0, time.Time{}, nil
+	s.Failures, s.NextAt, s.Block, s.Refused = 0, time.Time{}, nil, ""
 	return s
 }
 
@@ -122,7 +122,7 @@ func (r *run) bad(e backup.Export, kind fault.Kind, err error) (backup.State, ba
 		s.SeenGaps = e.SeenGaps
 	}
 	if !e.Started.IsZero() {
-		s.Block = nil // the router took host key and login
+		s.Block, s.Refused = nil, "" // the router took host key and login
 	}
 	next := r.o.Ladder.Next(kind, s.Failures+1)
 	if next.Counted {

@@ -28,7 +28,8 @@ type Refusal struct {
 }
 
 // Gate says why a device is not to be dialled now, and nil when it is. A request passes everything but another worker's
-// session and, unless forced, a block.
+// session and, unless forced, a block and a login
+// with what the device refused.
 func Gate(s backup.State, f Facts) *Refusal {
 	s = s.Believed(f.Now)
 	if s.Running.Live(f.Now) {
@@ -36,6 +37,9 @@ func Gate(s backup.State, f Facts) *Refusal {
 	}
 	if s.Blocked() && !f.Forced && !Lifted(s, f.Now, f.CredentialVersion) {
 		return &Refusal{backup.Next{Action: backup.Stop}, "blocked: " + s.Block.Reason}
+	}
+	if !f.Forced && s.Refused != "" && s.Refused == f.CredentialVersion && f.Now.Sub(s.LiftedAt) < backup.VersionLiftDelay {
+		return &Refusal{backup.Next{Action: backup.Again, Delay: backup.OldVersionDelay}, "the credential changed, and this worker has not read it yet"}
 	}
 	if f.Requested {
 		return nil

@@ -14,6 +14,7 @@ func TestGate(t *testing.T) {
 	slot := now.Add(-time.Minute)
 	block := &backup.Block{Kind: fault.Auth, CredentialVersion: "k1.v1"}
 	hostKey := &backup.Block{Kind: fault.HostKey, CredentialVersion: "k1.v1"}
+	lifted := backup.State{Refused: "k1.v1", LiftedAt: now.Add(-time.Minute)}
 	facts := Facts{Now: now, Slot: slot.Unix(), CredentialVersion: "k1.v1", RedialDelay: 5 * time.Minute, Ladder: backup.DefaultLadder()}
 	with := func(change func(*Facts)) Facts {
 		f := facts
@@ -39,6 +40,10 @@ func TestGate(t *testing.T) {
 		{"blocked and forced", backup.State{Block: block}, with(func(f *Facts) { f.Requested, f.Forced = true, true }), nil},
 		{"blocked by an older credential", backup.State{Block: block}, with(func(f *Facts) { f.CredentialVersion = "k1.v2" }), nil},
 		{"blocked by another file's credential", backup.State{Block: block}, with(func(f *Facts) { f.CredentialVersion = "k2.v2" }), stop},
+		{"lifted, with the version that was refused", lifted, with(func(f *Facts) { f.Requested = true }), again(backup.OldVersionDelay)},
+		{"lifted, with the version that was refused, forced", lifted, with(func(f *Facts) { f.Requested, f.Forced = true, true }), nil},
+		{"lifted, with another version", lifted, with(func(f *Facts) { f.CredentialVersion = "k1.v2" }), nil},
+		{"lifted an hour ago, and put back as it was", backup.State{Refused: "k1.v1", LiftedAt: now.Add(-time.Hour)}, facts, nil},
 		{"a host key block outlives credentials", backup.State{Block: hostKey}, with(func(f *Facts) { f.CredentialVersion = "k1.v2" }), stop},
 		{"on the ladder", backup.State{NextAt: now.Add(time.Minute)}, facts, again(time.Minute)},
 		{"dialled a moment ago", backup.State{LastDial: now.Add(-time.Minute)}, facts, again(4 * time.Minute)},

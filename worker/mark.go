@@ -44,7 +44,7 @@ func (r *run) countLost(ctx context.Context) (*backup.Next, error) {
 func (r *run) mark(ctx context.Context) error {
 	now := time.Now()
 	if r.state.Block != nil && Lifted(r.state, now, r.cred.Version) {
-		r.state.LiftedAt = now // whether it holds shows in a moment
+		r.state.LiftedAt, r.state.Refused = now, r.state.Block.CredentialVersion // whether it holds shows in a moment
 	}
 	r.state.V = backup.StateVersion
 	r.state.Running = &backup.Running{Attempt: r.attempt, Worker: r.o.Name, Started: now, Until: now.Add(MarkTTL), Dialled: true}

@@ -159,7 +159,8 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 	if requested {
 		r.trigger, r.forced, r.bare = backup.ReasonRequest, request.Force, request.WithoutSecrets
 	}
-	if r.state.Block != nil { // whether it has ended by itself shows in the credential; else that is read when it is needed
+	early := r.state.Block != nil || r.state.Refused != "" // the credential has a say in it; else it is read when it is needed
+	if early {
 		if err := r.resolve(ctx); err != nil {
 			return r.notDialled(err)
 		}
@@ -177,7 +178,7 @@ func (r *run) prepare(ctx context.Context, t backup.Task) (*backup.Next, error) 
 	if g != nil {
 		return &g.Next, errors.New(g.Why)
 	}
-	if r.state.Block == nil {
+	if !early {
 		if err := r.resolve(ctx); err != nil {
 			return r.notDialled(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/archive"
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/natsio"
 	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 	"github.com/confhaul/confhaul/pkg/state"
@@ -107,16 +108,15 @@ func snap(id, text string, minute int) backup.Snapshot {
 func (h *house) publish(s backup.Snapshot) {
 	h.Helper()
 	key := device.Key(s.Site, s.DeviceID)
-	for {
+	h.eventually("the publish of "+key, func() bool {
 		seq, err := h.stream.PublishSnapshot(h.within(), s, []byte("# raw\r\n"+s.ConfigText), h.last[key])
 		if err == nil {
 			h.last[key] = seq
-			return
-		}
-		if h.conn.Connected() {
+		} else if fault.KindOf(err) != fault.Infrastructure {
 			h.Fatal(err)
 		}
-	}
+		return err == nil
+	})
 }
 
 // publishRaw puts any bytes on a subject.

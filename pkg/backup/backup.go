@@ -90,6 +90,7 @@ const (
 	BusyDelay           = 30 * time.Second // another worker's running mark is live
 	NewerDelay          = 30 * time.Second // a newer version's task
 	LostLeaseDelay      = 30 * time.Second // a worker died
+	OldVersionDelay     = 5 * time.Second  // this worker has not read the changed credential yet; another one has
 )
 
 // Ladder is the delays after the first, second, ... failure in a row; the last one repeats.

@@ -50,6 +50,10 @@ type State struct {
 	Running   *Running  `json:"running,omitempty"`
 	Block     *Block    `json:"block,omitempty"`
 	LiftedAt  time.Time `json:"lifted_at,omitzero"` // when another version of the credential last lifted a block
+
+	// Refused is the version of the credential whose block that was, until the router takes a login: a worker that still has
+	// it has not read the change.
+	Refused string `json:"refused,omitempty"`
 }
 
 // StateVersion is the V that this binary writes.

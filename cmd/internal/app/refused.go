@@ -54,7 +54,7 @@ func (p *Process) liftOne(ctx context.Context, d device.Device, version string, 
 		case breakers[s.Block.CredentialVersion].Voids(*s.Block):
 			why = "the credential works again"
 		case worker.Lifted(*s, now, version):
-			why, s.LiftedAt = "the credential changed", now
+			why, s.LiftedAt, s.Refused = "the credential changed", now, s.Block.CredentialVersion
 		default:
 			return false
 		}
