@@ -3,6 +3,8 @@ package backup
 import (
 	"slices"
 	"time"
+
+	"github.com/confhaul/confhaul/pkg/secret"
 )
 
 // Breaker is the fleet-wide record of one credential version (KV bucket credentials). It keeps a wrong or withdrawn
@@ -118,4 +120,20 @@ func (b Breaker) Replaces(old Breaker) bool {
 // Voids says whether a block for refusing this version was undone by a later success.
 func (b Breaker) Voids(block Block) bool {
 	return b.Lift != nil && !block.At.Before(b.Lift.From) && !block.At.After(b.Lift.To)
+}
+
+// PausedCredentials lists what is known of the paused credentials, by name, from all records by version. A paused version is
+// left out when another one of the same credential has opened a device since.
+func PausedCredentials(breakers map[string]Breaker) map[string]Breaker {
+	out := map[string]Breaker{}
+	for version, b := range breakers {
+		replaced := false
+		for other, o := range breakers {
+			replaced = replaced || secret.OtherVersion(version, other) && o.Replaces(b)
+		}
+		if b.Paused() && !replaced {
+			out[b.Credential] = b
+		}
+	}
+	return out
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/inventory"
-	"github.com/confhaul/confhaul/pkg/secret"
 	"github.com/confhaul/confhaul/worker"
 )
 
@@ -103,22 +102,11 @@ func (p *Parts) ResumeCredential(ctx context.Context, name string) (int, error) 
 	return n, nil
 }
 
-// PausedCredentials lists what is known of the paused credentials, by name. A paused version is left out when another one of
-// the same credential has opened a device since.
+// PausedCredentials lists what is known of the paused credentials, by name.
 func (p *Parts) PausedCredentials(ctx context.Context) (map[string]backup.Breaker, error) {
 	breakers, err := p.Store.Breakers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]backup.Breaker{}
-	for version, b := range breakers {
-		replaced := false
-		for other, o := range breakers {
-			replaced = replaced || secret.OtherVersion(version, other) && o.Replaces(b)
-		}
-		if b.Paused() && !replaced {
-			out[b.Credential] = b
-		}
-	}
-	return out, nil
+	return backup.PausedCredentials(breakers), nil
 }

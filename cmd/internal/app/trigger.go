@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/backup"
@@ -175,7 +174,8 @@ func advised(text string, a Asked) string {
 	case block == nil:
 		return text
 	case block.Kind == fault.HostKey: // the text gives the advice, for a device that it cannot name
-		return strings.ReplaceAll(text, "accept DEVICE", "accept "+a.Device.ID)
+		return backup.Addressed(text, a.Device.ID)
 	}
-	return text + "; correct the credential, or: confhaul unblock " + a.Device.ID
+	_, command := a.State.Advice(a.Device.ID)
+	return text + "; correct the credential, or: " + command
 }

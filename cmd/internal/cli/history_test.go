@@ -406,21 +406,6 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-func TestStaleAfter(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct{ asked, own, usual, want time.Duration }{
-		{0, 0, 6 * time.Hour, staleDefault},
-		{0, 0, 48 * time.Hour, 50 * time.Hour},
-		{0, 7 * 24 * time.Hour, 6 * time.Hour, 170 * time.Hour},
-		{0, time.Hour, 48 * time.Hour, staleDefault},
-		{time.Hour, 7 * 24 * time.Hour, 6 * time.Hour, time.Hour},
-	} {
-		if got := staleAfter(tc.asked, tc.own, tc.usual); got != tc.want {
-			t.Errorf("%+v: %s", tc, got)
-		}
-	}
-}
-
 func TestSinceOfFresh(t *testing.T) {
 	t.Parallel()
 	seen := time.Now().Add(-time.Hour)

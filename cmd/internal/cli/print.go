@@ -7,6 +7,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/confhaul/confhaul/pkg/backup"
 )
 
 // Colours, used on a terminal only.
@@ -44,31 +46,11 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// age is a duration as people say it: its one or two largest units.
-func age(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return "now"
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%dd%02dh", int(d.Hours())/24, int(d.Hours())%24)
-}
+// age is a duration as people say it.
+func age(d time.Duration) string { return backup.Age(d) }
 
 // since is the age of a time, and a dash where there is none.
-func since(t, now time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	if now.Sub(t) < time.Second {
-		return "now"
-	}
-	return age(now.Sub(t)) + " ago"
-}
+func since(t, now time.Time) string { return backup.Since(t, now) }
 
 // clip shortens s to n characters.
 func clip(s string, n int) string {

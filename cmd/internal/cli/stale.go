@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,11 +16,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/fault"
 )
 
-const (
-	staleDefault = 26 * time.Hour // a day, and two hours for what was late
-	staleGrace   = 2 * time.Hour  // beyond the interval of devices that are backed up more seldom
-	staleRows    = 50
-)
+const staleRows = 50
 
 func (e *env) staleCmd() *cobra.Command {
 	older := ""
@@ -61,17 +58,6 @@ type staleView struct {
 	Reason       string        `json:"reason,omitempty"`
 }
 
-// staleAfter is the age from which on a device is stale; asked is 0 where nobody said.
-func staleAfter(asked, own, usual time.Duration) time.Duration {
-	if asked > 0 {
-		return asked
-	}
-	if own > 0 {
-		usual = own
-	}
-	return max(staleDefault, usual+staleGrace)
-}
-
 func (e *env) runStale(ctx context.Context, asked time.Duration) error {
 	p, err := e.connectRegistry(ctx)
 	if err != nil {
@@ -87,7 +73,7 @@ func (e *env) runStale(ctx context.Context, asked time.Duration) error {
 	atHand := archived != nil
 	stale, unarchived := []app.Fresh{}, 0
 	for _, f := range fresh {
-		limit := staleAfter(asked, f.Device.Interval, p.Settings.Interval)
+		limit := cmp.Or(asked, backup.StaleAfter(f.Device.Interval, p.Settings.Interval))
 		switch {
 		case now.Sub(f.Since()) > limit:
 			stale = append(stale, f)

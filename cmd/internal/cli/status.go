@@ -62,13 +62,7 @@ func findings(s backup.State, sharedWith []string) []string {
 	if len(sharedWith) > 0 {
 		out = append(out, "the same host key as "+strings.Join(sharedWith, ", ")+": cloned image?")
 	}
-	if len(s.KnownGaps) > 0 {
-		out = append(out, "the router cannot export "+strings.Join(s.KnownGaps, ", "))
-	}
-	if len(s.Legacy) > 0 {
-		out = append(out, "outdated SSH: "+strings.Join(s.Legacy, ", "))
-	}
-	return out
+	return append(out, s.Findings()...)
 }
 
 func optional(t time.Time) *time.Time {
@@ -159,15 +153,8 @@ func (e *env) printPaused(ctx context.Context, p *app.Parts) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(paused)) {
 		b := paused[name]
-		refused := make([]string, 0, len(b.Refusals))
-		for _, key := range b.Refusals {
-			if _, id, err := device.SplitKey(key); err == nil {
-				refused = append(refused, id)
-			}
-		}
-		_, err := fmt.Fprintf(e.out, "%s: %s refused it in a row since %s (%s); next trial login at %s.\nCorrect it in the credentials file, or: confhaul unblock --credential %s\n\n",
-			paint(e.outTerminal, red, "credential "+name+" is paused"), plural(len(b.Refusals), "device"), b.Since.UTC().Format(time.DateTime),
-			strings.Join(refused, " "), b.PausedUntil.UTC().Format(time.DateTime), name)
+		_, err := fmt.Fprintf(e.out, "%s: %s.\nCorrect it in the credentials file, or: %s\n\n",
+			paint(e.outTerminal, red, "credential "+name+" is paused"), b.Words(), b.ResumeCommand())
 		if err != nil {
 			return err
 		}
