@@ -15,6 +15,7 @@ const (
 type User struct {
 	Name string
 	Role Role
+	From string // the address that the request came from
 }
 
 type userKey struct{}
