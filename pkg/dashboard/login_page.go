@@ -1,0 +1,132 @@
+package dashboard
+
+import (
+	_ "embed" // the page of the login
+	"html/template"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/confhaul/confhaul/pkg/secret"
+)
+
+const (
+	loginPath      = "/login"
+	loginStylePath = "/login.css"
+	// LogoutPath ends a session when it is posted to.
+	LogoutPath = "/logout"
+
+	sessionCookie = "confhaul_session"
+	formMax       = 4 << 10 // bytes
+)
+
+// loginPolicy lets the page of the login send its form, and nothing else.
+const loginPolicy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+var (
+	//go:embed login.html
+	loginText string
+	loginPage = template.Must(template.New("login").Parse(loginText))
+	//go:embed login.css
+	loginStyle []byte
+)
+
+func showStyle(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	_, _ = w.Write(loginStyle) // whoever asked has gone
+}
+
+// form is what the page of the login shows.
+type form struct {
+	Style, Action string
+	Next          string // where to go afterwards
+	Problem       string // what was wrong with the last attempt
+}
+
+func (f form) show(w http.ResponseWriter, status int) {
+	f.Style, f.Action = loginStylePath, loginPath
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", loginPolicy)
+	w.WriteHeader(status)
+	_ = loginPage.Execute(w, f) // whoever asked has gone
+}
+
+// loginFor is the address of the login that leads back to a page.
+func loginFor(next string) string { return loginPath + "?" + url.Values{"next": {next}}.Encode() }
+
+// local is a page of ours that somebody named as the next: any other address leads to the front page.
+func local(next string) string {
+	u, err := url.Parse(next)
+	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.Contains(next, `\`) {
+		return "/"
+	}
+	return next
+}
+
+func (l *Login) showForm(w http.ResponseWriter, r *http.Request) {
+	next := local(r.URL.Query().Get("next"))
+	if _, _, ok := l.user(r); ok {
+		http.Redirect(w, r, next, http.StatusSeeOther)
+		return
+	}
+	form{Next: next}.show(w, http.StatusOK)
+}
+
+func (l *Login) logIn(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, formMax)
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, "the form is not one of this page", http.StatusBadRequest)
+		return
+	}
+	next := local(r.PostForm.Get("next"))
+	o, wait, err := l.try(r, secret.New(strings.TrimSpace(r.PostForm.Get("token"))))
+	switch {
+	case wait > 0:
+		w.Header().Set("Retry-After", seconds(wait))
+		form{Next: next, Problem: "Too many tokens were refused: try again in " + seconds(wait) + " s."}.show(w, http.StatusTooManyRequests)
+		return
+	case err != nil:
+		form{Next: next, Problem: "There is no such token."}.show(w, http.StatusUnauthorized)
+		return
+	}
+	id := l.sessions.begin(o.digest, l.o.Now())
+	l.o.Count(LoginGood)
+	l.o.Log.Info("dashboard login", "user", o.name, "role", o.role, "from", from(r).Addr())
+	http.SetCookie(w, cookie(r, id, SessionTTL))
+	http.Redirect(w, r, next, http.StatusSeeOther)
+}
+
+func (l *Login) logOut(w http.ResponseWriter, r *http.Request) {
+	l.sessions.end(sessionOf(r))
+	http.SetCookie(w, cookie(r, secret.Text{}, -time.Second))
+	http.Redirect(w, r, loginPath, http.StatusSeeOther)
+}
+
+// cookie holds a session; a negative life takes it away. A proxy that ends TLS says so in a header, which whoever lies there
+// harms only by it.
+func cookie(r *http.Request, id secret.Text, life time.Duration) *http.Cookie {
+	return &http.Cookie{
+		Name: sessionCookie, Value: id.Reveal(), Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Secure: r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"),
+	}
+}
+
+func sessionOf(r *http.Request) secret.Text {
+	c, err := r.Cookie(sessionCookie)
+	if err != nil {
+		return secret.Text{}
+	}
+	return secret.New(c.Value)
+}
+
+func tooMany(w http.ResponseWriter, wait time.Duration) {
+	w.Header().Set("Retry-After", seconds(wait))
+	http.Error(w, "too many tokens were refused: try again in "+seconds(wait)+" s", http.StatusTooManyRequests)
+}
+
+func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
