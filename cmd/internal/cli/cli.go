@@ -170,7 +170,7 @@ Start with "confhaul demo", then "confhaul try ADDRESS" against one router of yo
 	f.StringVar(&e.data, "data", "", "data `directory` of up and demo; other commands find the running one there")
 	f.StringVarP(&e.output, "output", "o", "table", "output `format`: table or json")
 	root.AddCommand(
-		e.demoCmd(), e.upCmd(), e.schedulerCmd(), e.workerCmd(), e.archiverCmd(), e.dashboardCmd(),
+		e.demoCmd(), e.upCmd(), e.schedulerCmd(), e.workerCmd(), e.archiverCmd(), e.dashboardCmd(), e.readyCmd(),
 		e.tryCmd(), e.backupCmd(), e.statusCmd(), e.staleCmd(), e.unblockCmd(), e.hostkeyCmd(), e.siteCmd(), e.inspectCmd(), e.inventoryCmd(), e.settingsCmd(), e.simCmd(), e.benchCmd(), e.versionCmd(),
 		e.logCmd(), e.showCmd(), e.diffCmd(), e.changesCmd(), e.searchCmd(), e.exportCmd(), e.archiveCmd(),
 	)

@@ -23,13 +23,14 @@ type simOptions struct {
 	seed    uint64
 	sites   []string
 	size    int
+	listen  string
 }
 
 func (e *env) simCmd() *cobra.Command {
 	o := simOptions{}
 	cmd := &cobra.Command{
-		Use: "sim --devices N --out DIR", Short: "Serve a fleet of simulated routers on loopback",
-		Long: `Serve a fleet of simulated routers over real SSH on loopback until interrupted, and write inventory.yaml,
+		Use: "sim --devices N --out DIR", Short: "Serve a fleet of simulated routers",
+		Long: `Serve a fleet of simulated routers over real SSH until interrupted, on loopback where --listen names nothing else, and write inventory.yaml,
 credentials.yaml and, last, confhaul.yaml into DIR. They work as they are with Redis and NATS on their usual local
 ports: confhaul scheduler --config DIR/confhaul.yaml, and so on.
 
@@ -44,6 +45,7 @@ Each router has a port of its own; where they are more than 1,000, and on Linux 
 	f.BoolVar(&o.faults, "faults", false, "give about one router in ten a fault of some sort")
 	f.Uint64Var(&o.seed, "seed", 1, "the same seed gives the same routers, keys and configurations")
 	f.StringSliceVar(&o.sites, "sites", []string{device.DefaultSite}, "sites that the routers are dealt to")
+	f.StringVar(&o.listen, "listen", "", "`host` name or address of this machine that the routers have, without a port (default: on loopback)")
 	f.IntVar(&o.size, "size", 0, "bytes of each export; 0: as real ones are, mostly 4 to 15 KB")
 	return cmd
 }
@@ -56,7 +58,7 @@ func (e *env) runSim(ctx context.Context, o simOptions) error {
 	}
 	password := embedded.NewToken()
 	fleet, err := routersim.Start(ctx, routersim.Options{
-		Devices: o.devices, Seed: o.seed, Sites: o.sites, Username: simUser, Password: password, Size: o.size,
+		Devices: o.devices, Seed: o.seed, Sites: o.sites, Username: simUser, Password: password, Size: o.size, Listen: o.listen,
 	})
 	if err != nil {
 		return usage(err)

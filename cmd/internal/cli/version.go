@@ -8,6 +8,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// release is the version, which the linker sets where a package or an image is built.
+var release string
+
 type buildInfo struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit,omitempty"`
@@ -34,7 +37,10 @@ func build() buildInfo {
 	if !ok {
 		return b
 	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
+	switch v := info.Main.Version; {
+	case release != "":
+		b.Version = release
+	case v != "" && v != "(devel)":
 		b.Version = v
 	}
 	for _, s := range info.Settings {
