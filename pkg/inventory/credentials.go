@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"crypto/rand"
-	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -63,14 +62,14 @@ var sourceKeys = map[string]source{
 	"private_key_file": {key: true, way: wayFile}, "private_key_env": {key: true, way: wayEnv}, "private_key_command": {key: true, way: wayCommand},
 }
 
-// LoadCredentials reads the credentials file at path and refuses one that group or others can read. Its errors hold no value.
+// LoadCredentials reads the credentials file at path and refuses one that others can use. Its errors hold no value.
 func LoadCredentials(path string) (*Credentials, error) {
 	raw, err := read(path, "read credentials", CredentialsMax)
 	if err != nil {
 		return nil, err
 	}
-	if mode := raw.info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, &fault.InputError{File: path, Err: fmt.Errorf("others can use it (mode %04o): chmod 600 %s", mode, path)}
+	if err := secret.CheckPrivate(path, raw.info); err != nil {
+		return nil, &fault.InputError{File: path, Err: err}
 	}
 	c := &Credentials{path: path, byName: map[string]source{}}
 	p := &problems{file: path}
@@ -81,6 +80,18 @@ func LoadCredentials(path string) (*Credentials, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// files lists the files that the values come from.
+func (c *Credentials) files() []string {
+	var out []string
+	for _, s := range c.byName {
+		if s.way == wayFile {
+			out = append(out, s.from)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // Names lists the credentials, sorted.

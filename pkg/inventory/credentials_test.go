@@ -141,7 +141,7 @@ func TestLoadCredentialsRefuses(t *testing.T) {
 
 func TestLoadCredentialsRefusesAFileThatOthersCanUse(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []os.FileMode{0o640, 0o604, 0o620} {
+	for _, mode := range []os.FileMode{0o660, 0o604, 0o620} {
 		_, path, err := loadText(t, versionKey+"credentials: {}\n")
 		if err != nil {
 			t.Fatal(err)

@@ -105,7 +105,13 @@ func fetchFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // nothing was written
+	defer func() { _ = f.Close() }()      // nothing was written
+	if info, err = f.Stat(); err != nil { // of what is read: another one may have taken its place
+		return nil, err
+	}
+	if err := secret.CheckPrivate(path, info); err != nil {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+	}
 	return io.ReadAll(io.LimitReader(f, ValueMax+1))
 }
 

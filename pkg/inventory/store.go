@@ -13,8 +13,11 @@ import (
 type CredentialStore struct {
 	path string
 
+	reloading sync.Mutex
+	seen      fs.FileInfo            // the file that was last tried; nil: there was none
+	values    map[string]fs.FileInfo // the files that current names, as they were
+
 	mu      sync.RWMutex
-	seen    fs.FileInfo // the file that was last tried; nil: there was none
 	current *Credentials
 }
 
@@ -27,22 +30,41 @@ func NewCredentialStore(path string) (*CredentialStore, error) {
 	return s, nil
 }
 
-// Reload reads the file anew where it changed since the last call, and says whether its content is now in force. After an
-// error the old one stays; the error comes once, until the file changes again. It costs one stat where nothing changed.
+// Reload reads the file anew where it changed since the last call, and says whether something else is now in force: the
+// file's content, or that of a file that it names. After an error the old one stays; the error comes once, until the file
+// changes again. Where nothing changed it costs one stat for each file.
 func (s *CredentialStore) Reload() (changed bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
 	info, _ := os.Stat(s.path) // nil, err: LoadCredentials tells the reason
-	if s.current != nil && sameFile(info, s.seen) {
-		return false, nil
+	current := s.Current()
+	if current != nil && sameFile(info, s.seen) {
+		return s.look(current), nil
 	}
 	loaded, err := LoadCredentials(s.path)
 	s.seen = info
 	if err != nil {
 		return false, err
 	}
+	s.look(loaded)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.current = loaded
 	return true, nil
+}
+
+// look remembers the files that c names as they are now, and says whether one changed since the last look. The values
+// are fetched whenever they are used: nothing else is to be done.
+func (s *CredentialStore) look(c *Credentials) (changed bool) {
+	now := map[string]fs.FileInfo{}
+	for _, path := range c.files() {
+		info, _ := os.Stat(path) // nil where there is none: whoever fetches it tells the reason
+		now[path] = info
+		before, known := s.values[path]
+		changed = changed || known && !sameFile(info, before)
+	}
+	s.values = now
+	return changed
 }
 
 // Credential is Credentials.Credential of the content in force.
