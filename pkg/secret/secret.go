@@ -7,21 +7,40 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"unique"
 )
 
 const redacted = "<redacted>"
 
 // Text is a secret string. The zero value is an empty secret. Only Reveal gives the value.
-type Text struct{ value string }
+type Text struct{ value hidden }
+
+// hidden keeps a string where fmt does not follow it: in a field that is not exported fmt asks no method how to print, and
+// prints what stands there. Equal strings are equal.
+type hidden struct{ handle unique.Handle[string] }
+
+func hide(value string) hidden {
+	if value == "" {
+		return hidden{}
+	}
+	return hidden{unique.Make(value)}
+}
+
+func (h hidden) reveal() string {
+	if h == (hidden{}) {
+		return ""
+	}
+	return h.handle.Value()
+}
 
 // New wraps a value.
-func New(value string) Text { return Text{value} }
+func New(value string) Text { return Text{hide(value)} }
 
 // Reveal returns the value. Call it only where the value is used, never where it could be kept or printed.
-func (t Text) Reveal() string { return t.value }
+func (t Text) Reveal() string { return t.value.reveal() }
 
 // Empty says whether there is no secret.
-func (t Text) Empty() bool { return t.value == "" }
+func (t Text) Empty() bool { return t == Text{} }
 
 // Format prints <redacted> for every verb and flag.
 func (t Text) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
@@ -40,18 +59,18 @@ func (t Text) MarshalYAML() (any, error) { return redacted, nil }
 
 // UnmarshalText takes the value, so that a settings file can hold one.
 func (t *Text) UnmarshalText(b []byte) error {
-	t.value = string(b)
+	t.value = hide(string(b))
 	return nil
 }
 
 // URL is the address of a server that may carry a user and password; it prints without them.
-type URL struct{ value string }
+type URL struct{ value hidden }
 
 // NewURL wraps an address such as redis://user:password@host:6379/0.
-func NewURL(value string) URL { return URL{value} }
+func NewURL(value string) URL { return URL{hide(value)} }
 
 // Reveal returns the address with user and password.
-func (u URL) Reveal() string { return u.value }
+func (u URL) Reveal() string { return u.value.reveal() }
 
 // String is the address, or the several with commas between them, without user and password.
 func (u URL) String() string {
@@ -61,7 +80,7 @@ func (u URL) String() string {
 		}
 		return redacted
 	}
-	parts := strings.Split(u.value, ",")
+	parts := strings.Split(u.Reveal(), ",")
 	for i, part := range parts {
 		parts[i] = withoutUser(part)
 	}
@@ -92,6 +111,6 @@ func (u URL) MarshalYAML() (any, error) { return u.String(), nil }
 
 // UnmarshalText takes the address.
 func (u *URL) UnmarshalText(b []byte) error {
-	u.value = string(b)
+	u.value = hide(string(b))
 	return nil
 }

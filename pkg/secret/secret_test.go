@@ -20,9 +20,16 @@ func TestNothingPrints(t *testing.T) {
 	for _, h := range []slog.Handler{slog.NewJSONHandler(&log, nil), slog.NewTextHandler(&log, nil)} {
 		slog.New(h).Info("x", "credential", c, "pointer", &c, "address", address, "text", c.Password)
 	}
+	inside := struct { // fmt asks no method of a field that is not exported
+		text    Text
+		address URL
+		all     []Credential
+		one     *Credential
+		byName  map[string]Credential
+	}{New(value), address, []Credential{c}, &c, map[string]Credential{"c": c}}
 	texts := []string{log.String(), fmt.Errorf("wrap %v %w", c, fmt.Errorf("%v", address)).Error()}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		texts = append(texts, fmt.Sprintf(verb, c), fmt.Sprintf(verb, &c), fmt.Sprintf(verb, c.Password), fmt.Sprintf(verb, address), fmt.Sprintf(verb, &address))
+		texts = append(texts, fmt.Sprintf(verb, c), fmt.Sprintf(verb, &c), fmt.Sprintf(verb, c.Password), fmt.Sprintf(verb, address), fmt.Sprintf(verb, &address), fmt.Sprintf(verb, inside), fmt.Sprintf(verb, &inside))
 	}
 	for _, v := range []any{c, &c, address, map[string]any{"a": address, "p": c.Password}} {
 		j, err := json.Marshal(v)

@@ -32,7 +32,7 @@ var masterName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 // IsSentinel says whether the address begins with SentinelScheme.
 func (u URL) IsSentinel() bool {
-	scheme, _, ok := strings.Cut(u.value, "://")
+	scheme, _, ok := strings.Cut(u.Reveal(), "://")
 	return ok && strings.EqualFold(scheme, SentinelScheme)
 }
 
@@ -40,7 +40,7 @@ func (u URL) IsSentinel() bool {
 // the text, which may hold a password where it is wrong, too.
 func (u URL) Sentinel() (Sentinel, error) {
 	var s Sentinel
-	_, rest, _ := strings.Cut(u.value, "://")
+	_, rest, _ := strings.Cut(u.Reveal(), "://")
 	rest, query, _ := strings.Cut(rest, "?")
 	authority, path, _ := strings.Cut(rest, "/")
 	if err := s.setUser(authority); err != nil {
