@@ -6,6 +6,7 @@ import (
 
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/fault"
 )
 
 // entry is what this replica sees of one device.
@@ -114,16 +115,22 @@ type Fleet struct {
 	Never         int             // devices without a proven backup
 	OldestOverdue time.Duration   // of the devices that are due, and neither blocked nor at a paused site
 	ByStatus      map[backup.Status]int
+	Blocked       map[fault.Kind]int // blocked devices by why
+	Stale         int                // devices without a recent proven backup, as backup.StaleAfter has it
 	Sites         []string
+	Held          []string // sites that are paused or whose window is closed: their tasks wait
 }
 
 // Fleet counts at the time of the call.
 func (s *Scheduler) Fleet(now time.Time) Fleet {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := Fleet{ByStatus: map[backup.Status]int{}}
-	for name := range s.sites {
+	f := Fleet{ByStatus: map[backup.Status]int{}, Blocked: map[fault.Kind]int{}}
+	for name, site := range s.sites {
 		f.Sites = append(f.Sites, name)
+		if site.Paused != nil || !site.Windows.Open(now) {
+			f.Held = append(f.Held, name)
+		}
 	}
 	for _, e := range s.entries {
 		if !e.known || !e.device.Enabled {
@@ -135,11 +142,25 @@ func (s *Scheduler) Fleet(now time.Time) Fleet {
 		} else {
 			f.Ages = append(f.Ages, now.Sub(e.state.GoodStarted))
 		}
+		if s.stale(e, now) {
+			f.Stale++
+		}
+		if e.state.Block != nil {
+			f.Blocked[e.state.Block.Kind]++
+		}
 		if e.state.Block == nil && !e.plan.None() && s.sites[e.device.Site].Paused == nil {
 			f.OldestOverdue = max(f.OldestOverdue, now.Sub(s.expected(e)))
 		}
 	}
 	return f
+}
+
+func (s *Scheduler) stale(e *entry, now time.Time) bool {
+	since := e.state.Believed(now).GoodStarted
+	if since.IsZero() {
+		since = e.device.FirstSeen
+	}
+	return now.Sub(since) > backup.StaleAfter(e.device.Interval, s.o.Timetable.Interval)
 }
 
 // expected is when a device's run is due: one that waits on the ladder or for a window is not late.

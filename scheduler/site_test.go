@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"fmt"
+	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -290,5 +292,29 @@ func TestOverdue(t *testing.T) {
 		if got := s.Fleet(time.Now()).OldestOverdue; (got > 0) != tc.late {
 			t.Errorf("%s: overdue by %s", name, got)
 		}
+	}
+}
+
+// TestFleetCounts counts stale and blocked devices and held sites at chosen times.
+func TestFleetCounts(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	s := New(Options{Timetable: table, Log: slog.New(slog.DiscardHandler)})
+	add := func(id, site string, seen time.Duration, own time.Duration, state backup.State) {
+		d := device.Device{ID: id, Site: site, Enabled: true, FirstSeen: now.Add(-seen), Interval: own}
+		s.apply(backup.Change{Bucket: backup.BucketDevices, Key: d.Key(), Device: d})
+		s.apply(backup.Change{Bucket: backup.BucketState, Key: d.Key(), State: state})
+	}
+	const day = 24 * time.Hour
+	add("new", "a", time.Hour, 0, backup.State{})
+	add("never", "a", 2*day, 0, backup.State{})
+	add("fresh", "a", 9*day, 0, backup.State{GoodStarted: now.Add(-25 * time.Hour)})
+	add("old", "b", 9*day, 0, backup.State{GoodStarted: now.Add(-27 * time.Hour)})
+	add("weekly", "b", 9*day, 7*day, backup.State{GoodStarted: now.Add(-6 * day)})
+	add("keys", "c", time.Hour, 0, backup.State{Block: &backup.Block{Kind: fault.HostKey, At: now}})
+	s.apply(backup.Change{Bucket: backup.BucketSites, Site: device.Site{Name: "b", Paused: &device.Pause{}}})
+	f := s.Fleet(now)
+	if f.Stale != 2 || len(f.Blocked) != 1 || f.Blocked[fault.HostKey] != 1 || !slices.Equal(f.Held, []string{"b"}) {
+		t.Errorf("stale %d, want 2; blocked %v, want one for its host key; held %v, want b", f.Stale, f.Blocked, f.Held)
 	}
 }

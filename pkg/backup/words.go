@@ -41,7 +41,8 @@ const (
 	StaleGrace   = 2 * time.Hour  // beyond the interval of devices that are backed up more seldom
 )
 
-// StaleAfter is the age from which on a device is stale: own is its interval, 0 where it has the usual one.
+// StaleAfter is the age from which on the last proven export of a device is stale: own is its interval, 0 where it has the
+// usual one. A device that has no proven export counts from when it was first seen.
 func StaleAfter(own, usual time.Duration) time.Duration {
 	if own > 0 {
 		usual = own

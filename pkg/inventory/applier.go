@@ -33,6 +33,7 @@ const takeoverDelay = 30 * time.Second
 type Report struct {
 	Applied    bool   // the current inventory is wholly in the registry
 	Generation uint64 // of the current inventory; 0: there is none
+	InForce    bool   // the file as it stands on disk is the current inventory, and not one that is bad, refused or different
 
 	Added, Changed, Removed, Moved int // written by this Refresh
 	Pending                        int // moves that wait for a session to end; the next Refresh tries again
@@ -92,6 +93,7 @@ func (a *Applier) Refresh(ctx context.Context, accept bool) (Report, error) {
 		}
 	}
 	report, err := a.settle(ctx, current, revision)
+	report.InForce = !a.off && a.candidate == nil && a.file != nil && revision != 0 && a.file.Digest == current.Digest
 	return report, errors.Join(fileErr, err)
 }
 

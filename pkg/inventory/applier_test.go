@@ -17,18 +17,18 @@ func TestRefreshAppliesTheFirstFileAndItsChanges(t *testing.T) {
 	reg := newMemory()
 	r := newReplica(t, reg)
 	r.file(start.Add(-time.Hour), "r1 h1 ber", "r2 h2 ber", "r3 h3 ber")
-	r.refresh("first", Report{Applied: true, Generation: 1, Added: 3}, "")
+	r.refresh("first", Report{Applied: true, Generation: 1, Added: 3, InForce: true}, "")
 	if got := reg.devices[device.Key("ber", "r1")].FirstSeen; !got.Equal(start) {
 		t.Errorf("first seen %v", got)
 	}
 	reads := reg.reads
-	r.refresh("nothing", Report{Applied: true, Generation: 1}, "")
+	r.refresh("nothing", Report{Applied: true, Generation: 1, InForce: true}, "")
 	if reg.reads != reads {
 		t.Error("an idle refresh read the devices")
 	}
 	r.clock = start.Add(time.Hour)
 	r.file(start, "r1 h9 ber", "r2 h2 zrh", "r4 h4 ber")
-	r.refresh("changed", Report{Applied: true, Generation: 2, Added: 1, Changed: 1, Removed: 1, Moved: 1}, "")
+	r.refresh("changed", Report{Applied: true, Generation: 2, Added: 1, Changed: 1, Removed: 1, Moved: 1, InForce: true}, "")
 	if got := reg.ids(); got != "ber/r1@h9 ber/r4@h4 zrh/r2@h2" {
 		t.Errorf("registry: %s", got)
 	}
@@ -41,7 +41,7 @@ func TestRefreshAppliesTheFirstFileAndItsChanges(t *testing.T) {
 		t.Errorf("current %+v", c)
 	}
 	delete(reg.devices, device.Key("ber", "r1"))
-	r.refresh("the registry differs", Report{Applied: true, Generation: 2}, "")
+	r.refresh("the registry differs", Report{Applied: true, Generation: 2, InForce: true}, "")
 	if got := reg.ids(); got != "ber/r4@h4 zrh/r2@h2" {
 		t.Errorf("the registry was written because it differs: %s", got)
 	}
@@ -52,7 +52,7 @@ func TestStartAppliesOnlyANewerFile(t *testing.T) {
 	reg := newMemory()
 	a, b := newReplica(t, reg), newReplica(t, reg)
 	a.file(start.Add(-time.Hour), "r1 h1 ber")
-	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1}, "")
+	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1, InForce: true}, "")
 
 	b.file(start.Add(-time.Minute), "r1 h2 ber")
 	b.refresh("older than loaded_at", Report{Applied: true, Generation: 1}, "is not the current inventory")
@@ -64,13 +64,13 @@ func TestStartAppliesOnlyANewerFile(t *testing.T) {
 	b.refresh("touched, same content", Report{Applied: true, Generation: 1}, "")
 
 	b.restart(reg)
-	b.refresh("newer at start", Report{Applied: true, Generation: 2, Changed: 1}, "")
+	b.refresh("newer at start", Report{Applied: true, Generation: 2, Changed: 1, InForce: true}, "")
 	a.refresh("a has the old file", Report{Applied: true, Generation: 2}, "is not the current inventory")
 	a.refresh("a, told already", Report{Applied: true, Generation: 2}, "")
 	a.restart(reg)
 	a.refresh("a started anew", Report{Applied: true, Generation: 2}, "is not the current inventory")
 	a.file(start, "r1 h2 ber")
-	a.refresh("a has the same file", Report{Applied: true, Generation: 2}, "")
+	a.refresh("a has the same file", Report{Applied: true, Generation: 2, InForce: true}, "")
 	if got := reg.ids(); got != "ber/r1@h2" {
 		t.Errorf("registry: %s", got)
 	}
@@ -81,7 +81,7 @@ func TestDifferenceTellsBothFiles(t *testing.T) {
 	reg := newMemory()
 	a, b := newReplica(t, reg), newReplica(t, reg)
 	a.file(start, "r1 h1 ber")
-	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1}, "")
+	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1, InForce: true}, "")
 	b.file(start.Add(-time.Hour), "r1 h2 ber")
 	_, err := b.Refresh(t.Context(), false)
 	f, loadErr := Load(b.path)
@@ -102,10 +102,10 @@ func TestAChangeUnderTheReplicaWinsWhateverItsTime(t *testing.T) {
 	for _, r := range []*replica{a, b} {
 		r.file(start.Add(-time.Hour), "r1 h1 ber")
 	}
-	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1}, "")
-	b.refresh("b", Report{Applied: true, Generation: 1}, "")
+	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1, InForce: true}, "")
+	b.refresh("b", Report{Applied: true, Generation: 1, InForce: true}, "")
 	b.file(start.Add(-2*time.Hour), "r1 h2 ber")
-	b.refresh("b, an older file came", Report{Applied: true, Generation: 2, Changed: 1}, "")
+	b.refresh("b, an older file came", Report{Applied: true, Generation: 2, Changed: 1, InForce: true}, "")
 }
 
 func TestBadFileLeavesTheOldInForceAndIsToldOnce(t *testing.T) {
@@ -114,7 +114,7 @@ func TestBadFileLeavesTheOldInForceAndIsToldOnce(t *testing.T) {
 	r := newReplica(t, reg)
 	same := Report{Applied: true, Generation: 1}
 	r.file(start, "r1 h1 ber")
-	r.refresh("good", Report{Applied: true, Generation: 1, Added: 1}, "")
+	r.refresh("good", Report{Applied: true, Generation: 1, Added: 1, InForce: true}, "")
 	r.content(start.Add(time.Minute), "id,address\nr1,bad host\n")
 	r.refresh("bad", same, ":2: address: ")
 	r.refresh("told already", same, "")
@@ -126,7 +126,7 @@ func TestBadFileLeavesTheOldInForceAndIsToldOnce(t *testing.T) {
 	r.refresh("gone", same, "no such file")
 	r.refresh("gone, told already", same, "")
 	r.file(start, "r1 h1 ber")
-	r.refresh("good again", same, "")
+	r.refresh("good again", Report{Applied: true, Generation: 1, InForce: true}, "")
 	r.content(start.Add(time.Minute), "id,address\nr1,bad host\n")
 	r.refresh("bad again", same, ":2: address: ")
 	reg.current.Digest, reg.revision = "of another replica", reg.revision+1
@@ -134,7 +134,7 @@ func TestBadFileLeavesTheOldInForceAndIsToldOnce(t *testing.T) {
 	r.restart(reg)
 	r.refresh("bad at start", same, ":2: address: ")
 	r.file(start, "r1 h2 ber")
-	r.refresh("mended", Report{Applied: true, Generation: 2, Changed: 1}, "")
+	r.refresh("mended", Report{Applied: true, Generation: 2, Changed: 1, InForce: true}, "")
 }
 
 func TestTooManyRemovalsNeedAcceptance(t *testing.T) {
@@ -146,16 +146,16 @@ func TestTooManyRemovalsNeedAcceptance(t *testing.T) {
 		all = append(all, fmt.Sprintf("r%d h%d ber", i, i))
 	}
 	r.file(start, all...)
-	r.refresh("all", Report{Applied: true, Generation: 1, Added: 50}, "")
+	r.refresh("all", Report{Applied: true, Generation: 1, Added: 50, InForce: true}, "")
 	r.file(start.Add(time.Minute), all[:39]...)
 	r.refresh("11 of 50 go", Report{Applied: true, Generation: 1}, "would remove 11 of 50 devices: the old inventory stays; use --accept-removals")
 	r.refresh("told already", Report{Applied: true, Generation: 1}, "")
 	r.file(start.Add(2*time.Minute), all[:40]...)
-	r.refresh("10 of 50 go", Report{Applied: true, Generation: 2, Removed: 10}, "")
+	r.refresh("10 of 50 go", Report{Applied: true, Generation: 2, Removed: 10, InForce: true}, "")
 	r.file(start.Add(3*time.Minute), all[:1]...)
 	r.refresh("39 of 40 go", Report{Applied: true, Generation: 2}, "would remove 39 of 40")
-	r.expect("accepted", true, Report{Applied: true, Generation: 3, Removed: 39}, "")
-	r.refresh("after", Report{Applied: true, Generation: 3}, "")
+	r.expect("accepted", true, Report{Applied: true, Generation: 3, Removed: 39, InForce: true}, "")
+	r.refresh("after", Report{Applied: true, Generation: 3, InForce: true}, "")
 }
 
 func TestAcceptAppliesAnOldFileOfAnotherProcess(t *testing.T) {
@@ -163,9 +163,9 @@ func TestAcceptAppliesAnOldFileOfAnotherProcess(t *testing.T) {
 	reg := newMemory()
 	a, cli := newReplica(t, reg), newReplica(t, reg)
 	a.file(start, "r1 h1 ber")
-	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1}, "")
+	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1, InForce: true}, "")
 	cli.file(start.Add(-time.Hour), "r1 h2 ber")
-	cli.expect("operator", true, Report{Applied: true, Generation: 2, Changed: 1}, "")
+	cli.expect("operator", true, Report{Applied: true, Generation: 2, Changed: 1, InForce: true}, "")
 }
 
 func TestCheckIsAskedAgain(t *testing.T) {
@@ -173,13 +173,13 @@ func TestCheckIsAskedAgain(t *testing.T) {
 	reg := newMemory()
 	r := newReplica(t, reg)
 	r.file(start, "r1 h1 ber")
-	r.refresh("good", Report{Applied: true, Generation: 1, Added: 1}, "")
+	r.refresh("good", Report{Applied: true, Generation: 1, Added: 1, InForce: true}, "")
 	r.check = errors.New("no such credential")
 	r.file(start.Add(time.Minute), "r1 h2 ber")
 	r.refresh("refused", Report{Applied: true, Generation: 1}, "no such credential")
 	r.refresh("told already", Report{Applied: true, Generation: 1}, "")
 	r.check = nil
-	r.refresh("accepted", Report{Applied: true, Generation: 2, Changed: 1}, "")
+	r.refresh("accepted", Report{Applied: true, Generation: 2, Changed: 1, InForce: true}, "")
 }
 
 func TestATouchIsNoChangeWhileTheCheckRefuses(t *testing.T) {
@@ -187,7 +187,7 @@ func TestATouchIsNoChangeWhileTheCheckRefuses(t *testing.T) {
 	reg := newMemory()
 	a, b := newReplica(t, reg), newReplica(t, reg)
 	a.file(start, "r1 h1 ber")
-	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1}, "")
+	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1, InForce: true}, "")
 	b.check = errors.New("no such credential")
 	b.file(start.Add(-2*time.Hour), "r1 h2 ber")
 	b.refresh("refused", Report{Applied: true, Generation: 1}, "no such credential")
@@ -202,13 +202,13 @@ func TestMoveWaitsForTheSession(t *testing.T) {
 	reg := newMemory()
 	r := newReplica(t, reg)
 	r.file(start, "r1 h1 ber", "r2 h2 ber")
-	r.refresh("first", Report{Applied: true, Generation: 1, Added: 2}, "")
+	r.refresh("first", Report{Applied: true, Generation: 1, Added: 2, InForce: true}, "")
 	reg.running["r1"] = true
 	r.file(start.Add(time.Minute), "r1 h1 zrh", "r2 h2 zrh")
-	r.refresh("r1 is busy", Report{Generation: 2, Moved: 1, Pending: 1}, "")
-	r.refresh("r1 is still busy", Report{Generation: 2, Pending: 1}, "")
+	r.refresh("r1 is busy", Report{Generation: 2, Moved: 1, Pending: 1, InForce: true}, "")
+	r.refresh("r1 is still busy", Report{Generation: 2, Pending: 1, InForce: true}, "")
 	reg.running["r1"] = false
-	r.refresh("r1 is free", Report{Applied: true, Generation: 2, Moved: 1}, "")
+	r.refresh("r1 is free", Report{Applied: true, Generation: 2, Moved: 1, InForce: true}, "")
 	if got := reg.ids(); got != "zrh/r1@h1 zrh/r2@h2" {
 		t.Errorf("registry: %s", got)
 	}
@@ -232,7 +232,7 @@ func TestWhatAProcessLeftUndoneIsFinished(t *testing.T) {
 		t.Errorf("error = %v", err)
 	}
 	b.clock = start.Add(29 * time.Second)
-	b.refresh("too early for another", Report{Generation: 1}, "")
+	b.refresh("too early for another", Report{Generation: 1, InForce: true}, "")
 	b.clock = start.Add(30 * time.Second)
 	got, err := b.Refresh(t.Context(), false)
 	if err != nil || !got.Applied || got.Added == 0 {
@@ -241,7 +241,7 @@ func TestWhatAProcessLeftUndoneIsFinished(t *testing.T) {
 	if got := reg.ids(); got != "ber/r1@h1 ber/r2@h2" {
 		t.Errorf("registry: %s", got)
 	}
-	a.refresh("nothing is left", Report{Applied: true, Generation: 1}, "")
+	a.refresh("nothing is left", Report{Applied: true, Generation: 1, InForce: true}, "")
 }
 
 func TestAnOvertakenWriterIsMended(t *testing.T) {
@@ -251,8 +251,8 @@ func TestAnOvertakenWriterIsMended(t *testing.T) {
 	for _, r := range []*replica{a, b} {
 		r.file(start.Add(-time.Hour), "r1 h1 ber")
 	}
-	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1}, "")
-	b.refresh("b", Report{Applied: true, Generation: 1}, "")
+	a.refresh("a", Report{Applied: true, Generation: 1, Added: 1, InForce: true}, "")
+	b.refresh("b", Report{Applied: true, Generation: 1, InForce: true}, "")
 
 	// While a is about to write its new file, b makes another one current; a's write lands after b's.
 	a.file(start.Add(time.Minute), "r1 old ber")
@@ -279,7 +279,7 @@ func TestAnOvertakenWriterIsMended(t *testing.T) {
 		}
 	}()
 	<-aWrites
-	b.refresh("b", Report{Applied: true, Generation: 3, Changed: 2}, "")
+	b.refresh("b", Report{Applied: true, Generation: 3, Changed: 2, InForce: true}, "")
 	if got := reg.ids(); got != "ber/r1@new" {
 		t.Errorf("registry: %s", got)
 	}
@@ -306,8 +306,8 @@ func TestTwoReplicasWithOneNewFileApplyItOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
-	a.refresh("a", Report{Applied: true, Generation: 2}, "")
-	b.refresh("b", Report{Applied: true, Generation: 2}, "")
+	a.refresh("a", Report{Applied: true, Generation: 2, InForce: true}, "")
+	b.refresh("b", Report{Applied: true, Generation: 2, InForce: true}, "")
 }
 
 func TestALostRegistryIsFilledAgain(t *testing.T) {
@@ -315,9 +315,9 @@ func TestALostRegistryIsFilledAgain(t *testing.T) {
 	reg := newMemory()
 	r := newReplica(t, reg)
 	r.file(start, "r1 h1 ber")
-	r.refresh("first", Report{Applied: true, Generation: 1, Added: 1}, "")
+	r.refresh("first", Report{Applied: true, Generation: 1, Added: 1, InForce: true}, "")
 	reg.current, reg.revision, reg.devices = device.Inventory{}, 0, map[string]device.Device{}
-	r.refresh("lost", Report{Applied: true, Generation: 1, Added: 1}, "")
+	r.refresh("lost", Report{Applied: true, Generation: 1, Added: 1, InForce: true}, "")
 }
 
 func TestManyBatches(t *testing.T) {
@@ -330,7 +330,7 @@ func TestManyBatches(t *testing.T) {
 		all = append(all, fmt.Sprintf("r%d h%d ber", i, i))
 	}
 	r.file(start, all...)
-	r.refresh("all", Report{Applied: true, Generation: 1, Added: n}, "")
+	r.refresh("all", Report{Applied: true, Generation: 1, Added: n, InForce: true}, "")
 	if reg.writes != n || len(reg.devices) != n {
 		t.Errorf("%d writes, %d devices", reg.writes, len(reg.devices))
 	}
@@ -352,7 +352,7 @@ func TestAnOvertakenWriterStopsAfterItsBatch(t *testing.T) {
 		_, err := reg.PutInventory(t.Context(), device.Inventory{Digest: "of another replica", Generation: 2}, 1)
 		return err
 	}
-	r.refresh("overtaken", Report{Generation: 1}, "")
+	r.refresh("overtaken", Report{Generation: 1, InForce: true}, "")
 	if reg.writes != batchMax {
 		t.Errorf("%d writes", reg.writes)
 	}

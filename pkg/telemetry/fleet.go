@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/fault"
 )
 
 const fleetTimeout = 5 * time.Second
@@ -17,9 +19,13 @@ const fleetTimeout = 5 * time.Second
 type Fleet struct {
 	Ages               []time.Duration           // since each device's last proven export began
 	Never              int                       // devices that have none; not in Ages
+	Stale              int                       // devices without a recent proven export
 	OldestOverdue      time.Duration             // how late the latest device is; 0: none is
 	ByStatus           map[string]int            // devices by backup.Status
+	Blocked            map[string]int            // blocked devices by kind of fault
+	PausedCredentials  []string                  // credentials that no device is tried with; their names come from the credentials file
 	SitesWithoutWorker []string                  // sites that no worker serves
+	HeldSites          []string                  // sites that are paused or whose window is closed
 	Tasks              map[string]map[string]int // by site and task state
 }
 
@@ -33,9 +39,13 @@ var (
 	agesDesc  = prometheus.NewDesc("confhaul_device_backup_age_seconds",
 		"Age of each device's last proven export; devices without one are in confhaul_devices_never_backed_up.", nil, nil)
 	neverDesc    = prometheus.NewDesc("confhaul_devices_never_backed_up", "Devices without any proven export.", nil, nil)
+	staleDesc    = prometheus.NewDesc("confhaul_devices_stale", "Devices without a recent proven export, as confhaul stale lists them.", nil, nil)
+	blockedDesc  = prometheus.NewDesc("confhaul_devices_blocked", "Blocked devices by the kind of fault that blocked them.", []string{"kind"}, nil)
+	pausedDesc   = prometheus.NewDesc("confhaul_credential_paused", "1 for each credential that no device is tried with.", []string{"credential"}, nil)
 	overdueDesc  = prometheus.NewDesc("confhaul_device_oldest_overdue_seconds", "How late the latest device is; 0: none is.", nil, nil)
 	devicesDesc  = prometheus.NewDesc("confhaul_devices", "Devices by status.", []string{"status"}, nil)
 	noWorkerDesc = prometheus.NewDesc("confhaul_site_without_worker", "1 for each site that no worker serves.", []string{"site"}, nil)
+	heldDesc     = prometheus.NewDesc("confhaul_site_held", "1 for each site that is paused or whose window is closed.", []string{"site"}, nil)
 )
 
 // fleetCollector asks for the fleet at each scrape and keeps nothing.
@@ -45,7 +55,9 @@ type fleetCollector struct {
 
 // Describe lists the metrics.
 func (c *fleetCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{tasksDesc, agesDesc, neverDesc, overdueDesc, devicesDesc, noWorkerDesc} {
+	for _, d := range []*prometheus.Desc{
+		tasksDesc, agesDesc, neverDesc, staleDesc, overdueDesc, devicesDesc, blockedDesc, pausedDesc, noWorkerDesc, heldDesc,
+	} {
 		out <- d
 	}
 }
@@ -66,14 +78,22 @@ func (c *fleetCollector) Collect(out chan<- prometheus.Metric) {
 	counts, sum := ageBuckets(f.Ages)
 	out <- prometheus.MustNewConstHistogram(agesDesc, uint64(len(f.Ages)), sum, counts)
 	gauge(neverDesc, float64(f.Never))
+	gauge(staleDesc, float64(f.Stale))
 	gauge(overdueDesc, max(f.OldestOverdue, 0).Seconds())
-	for status, n := range withKnownStatuses(f.ByStatus) {
+	for status, n := range withZeros(f.ByStatus, backup.StatusOK, backup.StatusFailing, backup.StatusBlocked, backup.StatusPending) {
 		gauge(devicesDesc, float64(n), status)
 	}
-	// The same series twice would fail the whole scrape.
-	for _, site := range slices.Compact(slices.Sorted(slices.Values(f.SitesWithoutWorker))) {
-		gauge(noWorkerDesc, 1, site)
+	for kind, n := range withZeros(f.Blocked, fault.Auth, fault.HostKey) {
+		gauge(blockedDesc, float64(n), kind)
 	}
+	ones := func(d *prometheus.Desc, names []string) {
+		for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) { // the same series twice would fail the whole scrape
+			gauge(d, 1, name)
+		}
+	}
+	ones(pausedDesc, f.PausedCredentials)
+	ones(noWorkerDesc, f.SitesWithoutWorker)
+	ones(heldDesc, f.HeldSites)
 	for site, states := range f.Tasks {
 		for state, n := range states {
 			gauge(tasksDesc, float64(n), site, state)
@@ -100,14 +120,12 @@ func ageBuckets(ages []time.Duration) (counts map[float64]uint64, sum float64) {
 	return counts, sum
 }
 
-// withKnownStatuses adds a 0 for each status that no device has: an alert on a series that comes and goes is blind.
-func withKnownStatuses(by map[string]int) map[string]int {
+// withZeros adds a 0 for each known word that nothing was counted for: an alert on a series that comes and goes is blind.
+func withZeros[K ~string](counts map[string]int, known ...K) map[string]int {
 	all := map[string]int{}
-	for _, s := range []backup.Status{backup.StatusOK, backup.StatusFailing, backup.StatusBlocked, backup.StatusPending} {
-		all[string(s)] = 0
+	for _, k := range known {
+		all[string(k)] = 0
 	}
-	for s, n := range by {
-		all[s] = n
-	}
+	maps.Copy(all, counts)
 	return all
 }

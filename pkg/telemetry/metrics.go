@@ -18,27 +18,10 @@ const (
 	scrapeTimeout = 30 * time.Second // of one
 )
 
-// Metrics are all that a process shows on /metrics, in a registry of its own. Labels are bounded: sites, results, kinds of
-// fault, stages, statuses and task states, never a device.
-//
-//	confhaul_worker_backups_total{site,result,kind}  counter    backups by how they ended; kind is empty for good ones
-//	confhaul_worker_stage_seconds{stage}             histogram  time of each step of a backup
-//	confhaul_worker_sessions{site}                   gauge      open SSH sessions
-//	confhaul_queue_tasks{site,state}                 gauge      tasks in the queues
-//	confhaul_devices{status}                         gauge      devices by status
-//	confhaul_devices_never_backed_up                 gauge      devices without any proven export
-//	confhaul_device_backup_age_seconds               histogram  age of each device's last proven export
-//	confhaul_device_oldest_overdue_seconds           gauge      how late the latest device is; 0: none is
-//	confhaul_site_without_worker{site}               gauge      1 for each site that no worker serves
-//	confhaul_archiver_snapshots_total{status}        counter    snapshots by what became of them: new, same, known, expired, quarantined
-//	confhaul_archiver_mirror_failed                  gauge      1 while the git mirror cannot be written or pushed
-//	confhaul_stream_fill_ratio{stream}               gauge      how full snapshots and large are, 0 to 1
-//	confhaul_archiver_behind{stream}                 gauge      messages of snapshots and events that are not archived yet
-//	confhaul_archiver_oldest_unarchived_seconds      gauge      age of the oldest snapshot that is not archived yet; 0: all are
-//
-// Those from confhaul_queue_tasks to confhaul_site_without_worker come from ObserveFleet, the last three from ObserveStreams,
-// and are absent before. The process, the Go runtime and the build show too.
-// Methods are safe for concurrent use.
+// Metrics are all that a process shows on /metrics, in a registry of its own; deployments/docs/metrics.md lists them, and a
+// test holds it to that. Labels are bounded: sites, credentials, results, kinds of fault, stages, statuses and task states,
+// never a device. What ObserveFleet, ObserveStreams and the others tell of is absent before. Methods are safe for concurrent
+// use.
 type Metrics struct {
 	registry *prometheus.Registry
 	backups  *prometheus.CounterVec
@@ -48,6 +31,7 @@ type Metrics struct {
 	mirror   *prometheus.GaugeVec // without labels, so that it is absent where there is no mirror
 	fleet    fleetCollector
 	streams  streamsCollector
+	process  processMetrics
 }
 
 // NewMetrics makes the metrics of one process.
@@ -77,6 +61,7 @@ func NewMetrics() *Metrics {
 	}
 	m.registry.MustRegister(m.backups, m.stages, m.sessions, m.archived, m.mirror, &m.fleet, &m.streams,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
+	m.registry.MustRegister(m.process.init()...)
 	return m
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/fault"
 )
 
-// ours returns the lines of /metrics that are values of our own.
+// ours returns the lines of /metrics that are values of our own, without the build.
 func ours(t *testing.T, s *Server) []string {
 	t.Helper()
 	status, body := get(t, s, "/metrics")
@@ -20,7 +20,7 @@ func ours(t *testing.T, s *Server) []string {
 	}
 	var lines []string
 	for line := range strings.Lines(body) {
-		if strings.HasPrefix(line, "confhaul_") {
+		if strings.HasPrefix(line, "confhaul_") && !strings.HasPrefix(line, "confhaul_build_info") {
 			lines = append(lines, strings.TrimSpace(line))
 		}
 	}
@@ -102,11 +102,16 @@ func TestFleetMetrics(t *testing.T) {
 			Never:              3,
 			OldestOverdue:      90 * time.Second,
 			ByStatus:           map[string]int{"ok": 4, "blocked": 1, "new": 2},
+			Stale:              2,
+			Blocked:            map[string]int{"auth": 1},
+			PausedCredentials:  []string{"fleet"},
 			SitesWithoutWorker: []string{"rome", "oslo", "rome"},
+			HeldSites:          []string{"rome"},
 			Tasks:              map[string]map[string]int{"oslo": {"pending": 5, "active": 2}},
 		}
 	})
 	compare(t, ours(t, s), `
+confhaul_credential_paused{credential="fleet"} 1
 confhaul_device_backup_age_seconds_bucket{le="3600"} 2
 confhaul_device_backup_age_seconds_bucket{le="21600"} 2
 confhaul_device_backup_age_seconds_bucket{le="43200"} 2
@@ -124,9 +129,13 @@ confhaul_devices{status="failing"} 0
 confhaul_devices{status="new"} 2
 confhaul_devices{status="ok"} 4
 confhaul_devices{status="pending"} 0
+confhaul_devices_blocked{kind="auth"} 1
+confhaul_devices_blocked{kind="hostkey"} 0
 confhaul_devices_never_backed_up 3
+confhaul_devices_stale 2
 confhaul_queue_tasks{site="oslo",state="active"} 2
 confhaul_queue_tasks{site="oslo",state="pending"} 5
+confhaul_site_held{site="rome"} 1
 confhaul_site_without_worker{site="oslo"} 1
 confhaul_site_without_worker{site="rome"} 1
 `)

@@ -32,6 +32,7 @@ type Server struct {
 
 // NewServer prepares a server; Listen starts it.
 func NewServer(ready *Ready, metrics *Metrics) *Server {
+	metrics.process.ready.ready.Store(ready)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

@@ -72,9 +72,5 @@ func (m *Metrics) Archived(status string) { m.archived.WithLabelValues(status).I
 
 // MirrorFailed says whether the git mirror is behind the archive because it could not be written or pushed.
 func (m *Metrics) MirrorFailed(failed bool) {
-	v := 0.0
-	if failed {
-		v = 1
-	}
-	m.mirror.WithLabelValues().Set(v)
+	m.mirror.WithLabelValues().Set(oneIf(failed))
 }

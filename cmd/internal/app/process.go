@@ -103,6 +103,9 @@ func (p *Process) watchHealth(ctx context.Context) {
 				err = fmt.Errorf("nats at %s does not answer", p.Settings.NATS)
 			}
 			p.Ready.Set("nats", err)
+			if p.skewed.Load() { // a clock that was set brings the process back at once
+				p.compareClocks(ctx)
+			}
 		case <-clock.C:
 			p.compareClocks(ctx)
 		}
@@ -114,8 +117,9 @@ func (p *Process) compareClocks(ctx context.Context) {
 	if err != nil {
 		return // Redis' absence is told elsewhere; what was known of the clock stays
 	}
+	p.Metrics.ClockSkew(skew)
 	off := skew.Abs()
-	if off > skewWarn {
+	if off > skewWarn && !p.skewed.Load() {
 		p.Log.Warn("clock differs from Redis': set this machine's clock (NTP)", "by", skew.Round(time.Millisecond))
 	}
 	err = nil

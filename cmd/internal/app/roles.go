@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"maps"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,6 +51,9 @@ func (p *Process) followInventory(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		r, err := applier.Refresh(ctx, false)
+		if ctx.Err() == nil && fault.KindOf(err) != fault.Infrastructure {
+			p.Metrics.InventoryInForce(r.InForce)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -70,9 +75,18 @@ func (p *Process) followInventory(ctx context.Context) {
 // observe puts the scheduler's view and the queues' together for metrics.
 func (p *Process) observe(ctx context.Context, s *scheduler.Scheduler) telemetry.Fleet {
 	seen := s.Fleet(time.Now())
-	f := telemetry.Fleet{Ages: seen.Ages, Never: seen.Never, OldestOverdue: seen.OldestOverdue, ByStatus: map[string]int{}}
+	f := telemetry.Fleet{
+		Ages: seen.Ages, Never: seen.Never, Stale: seen.Stale, OldestOverdue: seen.OldestOverdue, ByStatus: map[string]int{},
+		Blocked: map[string]int{}, HeldSites: seen.Held,
+	}
 	for status, n := range seen.ByStatus {
 		f.ByStatus[string(status)] = n
+	}
+	for kind, n := range seen.Blocked {
+		f.Blocked[string(kind)] = n
+	}
+	if paused, err := p.PausedCredentials(ctx); err == nil {
+		f.PausedCredentials = slices.Collect(maps.Keys(paused))
 	}
 	if tasks, err := p.Queue.Counts(ctx, seen.Sites); err == nil { // without Redis these are not known, and readiness says so
 		f.Tasks = tasks

@@ -2,14 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
-)
 
-// release is the version, which the linker sets where a package or an image is built.
-var release string
+	"github.com/confhaul/confhaul/pkg/telemetry"
+)
 
 type buildInfo struct {
 	Version string `json:"version"`
@@ -32,21 +29,6 @@ func (e *env) versionCmd() *cobra.Command {
 }
 
 func build() buildInfo {
-	b := buildInfo{Version: "devel", Go: runtime.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return b
-	}
-	switch v := info.Main.Version; {
-	case release != "":
-		b.Version = release
-	case v != "" && v != "(devel)":
-		b.Version = v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			b.Commit = s.Value
-		}
-	}
-	return b
+	b := telemetry.ReadBuild()
+	return buildInfo{Version: b.Version, Commit: b.Revision, Go: b.Go}
 }
