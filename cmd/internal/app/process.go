@@ -21,9 +21,13 @@ import (
 const (
 	clockInterval  = time.Minute     // between two comparisons with Redis' clock
 	healthInterval = 5 * time.Second // between two looks at Redis and NATS
-	skewWarn       = 2 * time.Second
-	skewMax        = 10 * time.Second // beyond this the process takes and enqueues nothing
-	stopTimeout    = 5 * time.Second  // of the HTTP server
+	stopTimeout    = 5 * time.Second // of the HTTP server
+)
+
+// By how much a clock may differ from Redis'.
+const (
+	SkewWarn = 2 * time.Second
+	SkewMax  = 10 * time.Second // beyond this a process takes and enqueues nothing
 )
 
 // Process is a long-running process: its parts, its small HTTP server, and the conditions of its readiness.
@@ -119,14 +123,14 @@ func (p *Process) compareClocks(ctx context.Context) {
 	}
 	p.Metrics.ClockSkew(skew)
 	off := skew.Abs()
-	if off > skewWarn && !p.skewed.Load() {
+	if off > SkewWarn && !p.skewed.Load() {
 		p.Log.Warn("clock differs from Redis': set this machine's clock (NTP)", "by", skew.Round(time.Millisecond))
 	}
 	err = nil
-	if off > skewMax {
-		err = fmt.Errorf("clock differs by %s from Redis', more than %s: nothing is taken or enqueued", skew.Round(time.Millisecond), skewMax)
+	if off > SkewMax {
+		err = fmt.Errorf("clock differs by %s from Redis', more than %s: nothing is taken or enqueued", skew.Round(time.Millisecond), SkewMax)
 	}
-	p.skewed.Store(off > skewMax)
+	p.skewed.Store(off > SkewMax)
 	p.Ready.Set("clock", err)
 }
 

@@ -97,6 +97,9 @@ func (e *env) runStatus(ctx context.Context, o statusOptions) error {
 	if e.output == "json" {
 		return printJSON(e.out, shown)
 	}
+	if err := e.printClock(ctx, p); err != nil {
+		return err
+	}
 	if err := e.printFull(ctx, p); err != nil {
 		return err
 	}
@@ -135,13 +138,35 @@ func statuses(ctx context.Context, p *app.Parts) ([]deviceStatus, error) {
 	return out, nil
 }
 
-// printFull says that snapshots will soon be refused, where that is so.
-func (e *env) printFull(ctx context.Context, p *app.Parts) error {
-	b, err := p.Stream.Backlog(ctx)
-	if err != nil || !b.NearlyFull() {
+// printClock says that this machine's clock is off, where that is so.
+func (e *env) printClock(ctx context.Context, p *app.Parts) error {
+	skew, err := p.Queue.Skew(ctx)
+	if err != nil || skew.Abs() <= app.SkewWarn {
 		return err
 	}
-	_, err = fmt.Fprintf(e.out, "%s\n\n", paint(e.outTerminal, red, app.FullWords(b)))
+	_, err = fmt.Fprintf(e.out, "%s: set it (NTP); processes here take and enqueue nothing from %s on\n\n",
+		paint(e.outTerminal, red, fmt.Sprintf("the clock of this machine differs from Redis' by %s", skew.Round(time.Millisecond))), app.SkewMax)
+	return err
+}
+
+// behindMin is how long a snapshot may wait for the archiver before status tells of it.
+const behindMin = 15 * time.Minute
+
+// printFull says that snapshots will soon be refused, or that the archiver is behind, where that is so.
+func (e *env) printFull(ctx context.Context, p *app.Parts) error {
+	b, err := p.Stream.Backlog(ctx)
+	words := ""
+	switch {
+	case err != nil:
+		return err
+	case b.NearlyFull():
+		words = app.FullWords(b)
+	case !b.Oldest.IsZero() && time.Since(b.Oldest) > behindMin:
+		words = fmt.Sprintf("%s not archived yet, the oldest came %s: see that the archiver runs", plural(int(b.Pending), "snapshot"), since(b.Oldest, time.Now()))
+	default:
+		return nil
+	}
+	_, err = fmt.Fprintf(e.out, "%s\n\n", paint(e.outTerminal, red, words))
 	return err
 }
 

@@ -1,0 +1,264 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const deployments = "../../../deployments/"
+
+// alertRule is what these tests look at of a rule.
+type alertRule struct {
+	Alert       string            `yaml:"alert"`
+	Expr        string            `yaml:"expr"`
+	For         string            `yaml:"for"`
+	Labels      map[string]string `yaml:"labels"`
+	Annotations map[string]string `yaml:"annotations"`
+}
+
+func alertRules(t *testing.T) []alertRule {
+	t.Helper()
+	var file struct {
+		Groups []struct {
+			Name  string      `yaml:"name"`
+			Rules []alertRule `yaml:"rules"`
+		} `yaml:"groups"`
+	}
+	dec := yaml.NewDecoder(strings.NewReader(readText(t, deployments+"prometheus/alerts.yml")))
+	dec.KnownFields(true)
+	if err := dec.Decode(&file); err != nil {
+		t.Fatal(err)
+	}
+	var all []alertRule
+	for _, g := range file.Groups {
+		all = append(all, g.Rules...)
+	}
+	if len(all) == 0 {
+		t.Fatal("alerts.yml has no rules")
+	}
+	return all
+}
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// section is what stands under a heading of the runbook, "" where there is none.
+func section(runbook, heading string) string {
+	_, rest, _ := strings.Cut(runbook, "\n## "+heading+"\n\n")
+	text, _, _ := strings.Cut(rest, "\n## ")
+	return text
+}
+
+// checkCommand says whether the program has a command with these flags.
+func checkCommand(t *testing.T, line string) {
+	t.Helper()
+	words := strings.Fields(line)
+	if len(words) < 2 || words[0] != "confhaul" {
+		t.Errorf("%q is no command of confhaul", line)
+		return
+	}
+	root := (&env{out: io.Discard, err: io.Discard, getenv: func(string) string { return "" }}).root()
+	cmd, rest, err := root.Find(words[1:])
+	if err == nil && cmd == root {
+		t.Errorf("%q: there is no such command", line)
+		return
+	}
+	if err == nil {
+		err = cmd.ParseFlags(rest)
+	}
+	if err == nil {
+		err = cmd.ValidateArgs(cmd.Flags().Args())
+	}
+	if err != nil {
+		t.Errorf("%q: %v", line, err)
+	}
+}
+
+// TestRunbook holds runbook and alerts against each other: every alert has an entry that begins with a command that exists.
+func TestRunbook(t *testing.T) {
+	t.Parallel()
+	runbook, headings := readText(t, deployments+"docs/runbook.md"), []string{}
+	for line := range strings.Lines(runbook) {
+		if h, ok := strings.CutPrefix(line, "## "); ok {
+			headings = append(headings, strings.TrimSpace(h))
+		}
+	}
+	for _, r := range alertRules(t) {
+		if want := "deployments/docs/runbook.md#" + strings.ToLower(r.Alert); r.Annotations["runbook"] != want {
+			t.Errorf("%s: runbook is %q, want %q", r.Alert, r.Annotations["runbook"], want)
+		}
+		if severity := r.Labels["severity"]; severity != "warning" && severity != "critical" {
+			t.Errorf("%s: severity %q", r.Alert, severity)
+		}
+		if r.For == "" || r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
+			t.Errorf("%s lacks for, summary or description", r.Alert)
+		}
+		command, ok := strings.CutPrefix(section(runbook, r.Alert), "```sh\n")
+		if !ok {
+			t.Errorf("%s: its entry in the runbook does not begin with a command", r.Alert)
+			continue
+		}
+		command, _, _ = strings.Cut(command, "\n```")
+		checkCommand(t, command)
+		headings = slices.DeleteFunc(headings, func(h string) bool { return h == r.Alert })
+	}
+	if len(headings) > 0 {
+		t.Errorf("the runbook has entries for alerts that there are not: %v", headings)
+	}
+	for _, found := range regexp.MustCompile("`(confhaul [^`]+)`").FindAllStringSubmatch(runbook, -1) {
+		checkCommand(t, strings.ReplaceAll(found[1], "\n", " "))
+	}
+}
+
+// documented are the metrics of metrics.md, which the tests of pkg/telemetry hold against the registry.
+func documented(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	for _, found := range regexp.MustCompile("(?m)^\\| `(confhaul_\\w+)` \\| (\\w+)").FindAllStringSubmatch(readText(t, deployments+"docs/metrics.md"), -1) {
+		names[found[1]] = true
+		if found[2] == "histogram" {
+			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+				names[found[1]+suffix] = true
+			}
+		}
+	}
+	return names
+}
+
+// checkMetrics says whether an expression names documented metrics alone, and some.
+func checkMetrics(t *testing.T, where, expr string, known map[string]bool) {
+	t.Helper()
+	for _, name := range regexp.MustCompile(`confhaul_\w+`).FindAllString(expr, -1) {
+		if !known[name] {
+			t.Errorf("%s: %s is no metric of confhaul", where, name)
+		}
+	}
+}
+
+func TestAlertsNameMetrics(t *testing.T) {
+	t.Parallel()
+	known := documented(t)
+	for _, r := range alertRules(t) {
+		if !strings.Contains(r.Expr, "confhaul_") {
+			t.Errorf("%s: %s names no metric", r.Alert, r.Expr)
+		}
+		checkMetrics(t, r.Alert, r.Expr, known)
+	}
+}
+
+// panel is what these tests look at of a panel of Grafana.
+type panel struct {
+	ID      int    `json:"id"`
+	Type    string `json:"type"`
+	Title   string `json:"title"`
+	GridPos struct{ H, W, X, Y int }
+	Source  struct{ Type, UID string } `json:"datasource"`
+	Targets []struct {
+		Expr   string                     `json:"expr"`
+		RefID  string                     `json:"refId"`
+		Source struct{ Type, UID string } `json:"datasource"`
+	} `json:"targets"`
+}
+
+func grafanaPanels(t *testing.T) []panel {
+	t.Helper()
+	var d struct {
+		UID        string  `json:"uid"`
+		Title      string  `json:"title"`
+		Schema     int     `json:"schemaVersion"`
+		Panels     []panel `json:"panels"`
+		Templating struct {
+			List []struct{ Name, Type string }
+		} `json:"templating"`
+	}
+	if err := json.Unmarshal([]byte(readText(t, deployments+"grafana/dashboard.json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.UID == "" || d.Title == "" || d.Schema < 39 || len(d.Panels) == 0 {
+		t.Errorf("uid %q, title %q, schema %d, %d panels", d.UID, d.Title, d.Schema, len(d.Panels))
+	}
+	if v := d.Templating.List; len(v) != 2 || v[0].Name != "datasource" || v[1].Name != "site" {
+		t.Errorf("variables %+v", v)
+	}
+	return d.Panels
+}
+
+// TestGrafanaDashboard holds the dashboard against what Grafana needs and against the registry.
+func TestGrafanaDashboard(t *testing.T) {
+	t.Parallel()
+	known, ids, cells := documented(t), map[int]bool{}, map[[2]int]string{}
+	for _, p := range grafanaPanels(t) {
+		if p.Title == "" || !unicode.IsUpper([]rune(p.Title)[0]) || ids[p.ID] || p.ID == 0 {
+			t.Errorf("panel %d %q: no title, or an id that is taken", p.ID, p.Title)
+		}
+		ids[p.ID] = true
+		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
+			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
+				if other := cells[[2]int{x, y}]; other != "" || x >= 24 {
+					t.Fatalf("%s lies over %q or the edge at %d, %d", p.Title, other, x, y)
+				}
+				cells[[2]int{x, y}] = p.Title
+			}
+		}
+		if p.Type == "row" {
+			continue
+		}
+		if len(p.Targets) == 0 {
+			t.Errorf("%s shows nothing", p.Title)
+		}
+		for _, target := range p.Targets {
+			if target.Source.UID != "${datasource}" || p.Source.UID != "${datasource}" || target.RefID == "" {
+				t.Errorf("%s: %s does not ask the data source that was chosen", p.Title, target.Expr)
+			}
+			checkMetrics(t, p.Title, target.Expr, known)
+		}
+	}
+}
+
+// requirePrometheus set to 1 makes a missing prometheus or promtool a failure.
+const requirePrometheus = "CONFHAUL_REQUIRE_PROMETHEUS"
+
+func needPrometheus(t *testing.T, program string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err == nil {
+		return
+	}
+	if os.Getenv(requirePrometheus) == "1" {
+		t.Fatalf("%s is not on PATH and %s=1 is set", program, requirePrometheus)
+	}
+	t.Skip(program + " is not on PATH")
+}
+
+// TestAlertRules has promtool check the rules and run their tests, of which every alert has one.
+func TestAlertRules(t *testing.T) {
+	t.Parallel()
+	tests := readText(t, deployments+"prometheus/alerts_test.yml")
+	for _, r := range alertRules(t) {
+		if !strings.Contains(tests, "  - name: "+r.Alert+"\n") {
+			t.Errorf("%s has no test in alerts_test.yml", r.Alert)
+		}
+	}
+	needPrometheus(t, "promtool")
+	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
+		cmd := exec.CommandContext(t.Context(), "promtool", args...)
+		cmd.Dir = deployments + "prometheus"
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("promtool %v: %v\n%s", args, err, out)
+		}
+	}
+}
