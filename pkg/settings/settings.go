@@ -44,6 +44,9 @@ type Settings struct {
 	SiteLimit int `yaml:"site_limit"`
 	// Listen is the host:port of metrics, health and dashboard; port 0 takes a free one. Default 127.0.0.1:9470.
 	Listen string `yaml:"listen"`
+	// Pprof is the host:port of Go's profiles, on loopback: they show what the process holds in memory. Default none: there are
+	// none.
+	Pprof string `yaml:"pprof"`
 	// Grace is how long running sessions may go on after SIGTERM. Default 45s, at least GraceMin.
 	Grace time.Duration `yaml:"grace"`
 

@@ -111,7 +111,7 @@ func TestLoadRefuses(t *testing.T) {
 		"two documents":    {"interval: 1h\n---\ninterval: 2h\n", nil, "FILE:2: use one document only, without a second ---"},
 		"unknown anchor":   {"redis: *hunter2\n", nil, "FILE: not YAML: unknown anchor: quote a value that begins with *"},
 		"unknown key":      {"jitter:\n  mim: 1s\n", nil, "FILE:2: jitter.mim: unknown key: use min, max"},
-		"dotted key":       {"jitter.min: 1s\n", nil, "FILE:1: jitter.min: unknown key: use redis, nats, status_redis, inventory, credentials, data, interval, jitter, retry, redial_delay, concurrency, site_limit, listen, grace, timeouts, stream, archive, git"},
+		"dotted key":       {"jitter.min: 1s\n", nil, "FILE:1: jitter.min: unknown key: use redis, nats, status_redis, inventory, credentials, data, interval, jitter, retry, redial_delay, concurrency, site_limit, listen, pprof, grace, timeouts, stream, archive, git"},
 		"twice":            {"interval: 1h\ninterval: 2h\n", nil, "FILE:2: interval: is already on line 1"},
 		"no value":         {"interval:\n", nil, "FILE:1: interval: has no value: give one, or leave the key out"},
 		"no unit":          {"interval: 21600\n", nil, `FILE:1: interval: "21600" is not a duration such as 90s or 6h`},
@@ -123,6 +123,8 @@ func TestLoadRefuses(t *testing.T) {
 		"timeout":          {"timeouts:\n  idle: 10m\n", nil, "FILE:2: timeouts.idle: 10m0s is longer than timeouts.whole, 5m0s"},
 		"listen":           {"listen: localhost\n", nil, `FILE:1: listen: "localhost" is not host:port`},
 		"listen port":      {"listen: localhost:70000\n", nil, `FILE:1: listen: port "70000" is not 0 to 65535`},
+		"pprof":            {"pprof: 0.0.0.0:6060\n", nil, `FILE:1: pprof: "0.0.0.0:6060" is no loopback address: use 127.0.0.1:PORT, and reach it through an SSH tunnel`},
+		"pprof, any":       {"pprof: :6060\n", nil, `FILE:1: pprof: ":6060" is no loopback address: use 127.0.0.1:PORT, and reach it through an SSH tunnel`},
 		"scheme":           {"redis: http://u:hunter2@h\n", nil, "FILE:1: redis: begins with none of redis:// rediss:// unix:// redis-sentinel://"},
 		"sentinel":         {"redis: redis-sentinel://u:hunter2@a:26379,b/main\n", nil, "FILE:1: redis: names a Sentinel that is not host:port: use redis-sentinel://host:port,host:port/MASTER"},
 		"no master":        {"redis: redis-sentinel://u:hunter2@a:26379\n", nil, "FILE:1: redis: names no master as Sentinel knows it: use redis-sentinel://host:port,host:port/MASTER"},
@@ -185,7 +187,7 @@ func TestValidateNamesEveryField(t *testing.T) {
 	t.Parallel()
 	wrong := map[string]string{
 		"redis": "x y", "nats": "", "status_redis": "ftp://h", "inventory": "~/i", "credentials": "~/c", "data": "", "interval": "10ms",
-		"jitter.min": "-1s", "jitter.max": "1s", "retry": "0s", "redial_delay": "-1s", "concurrency": "10001", "site_limit": "-2", "listen": "x",
+		"jitter.min": "-1s", "jitter.max": "1s", "retry": "0s", "redial_delay": "-1s", "concurrency": "10001", "site_limit": "-2", "listen": "x", "pprof": "h:1",
 		"grace": "5s", "timeouts.dial": "0s", "timeouts.handshake": "6m", "timeouts.login": "-1s", "timeouts.first_byte": "6m", "timeouts.idle": "0s",
 		"timeouts.whole": "0s", "stream.snapshot_bytes": "-1", "stream.event_bytes": "0", "stream.replicas": "6", "stream.per_subject": "0",
 		"archive.dir": "~/archive", "archive.keep_versions": "-1", "archive.keep_for": "-1s", "archive.keep_removed": "-1s",

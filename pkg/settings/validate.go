@@ -45,6 +45,9 @@ func (s Settings) Validate() error {
 		check("site_limit", fmt.Errorf("%d: use -1 for no limit, or the number of sessions", s.SiteLimit))
 	}
 	check("listen", checkListen(s.Listen))
+	if s.Pprof != "" {
+		check("pprof", checkLoopback(s.Pprof))
+	}
 	check("grace", atLeast(s.Grace, GraceMin))
 	for _, d := range s.Timeouts.parts() {
 		check("timeouts."+d.name, checkTimeout(*d.value, s.Timeouts.Whole))
@@ -143,6 +146,18 @@ func checkListen(listen string) error {
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return fmt.Errorf("port %q is not 0 to 65535", port)
+	}
+	return nil
+}
+
+// checkLoopback takes a host:port that no other machine can reach.
+func checkLoopback(listen string) error {
+	if err := checkListen(listen); err != nil {
+		return err
+	}
+	host, _, _ := net.SplitHostPort(listen)
+	if ip := net.ParseIP(host); host != "localhost" && !ip.IsLoopback() {
+		return fmt.Errorf("%q is no loopback address: use 127.0.0.1:PORT, and reach it through an SSH tunnel", listen)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ const (
 // Server answers over HTTP: /healthz says 200 while the process lives, /readyz 200, or 503 with a line for each part that
 // is not ready, /metrics the metrics. Handle adds more. It asks for no password: handlers that need one bring it.
 type Server struct {
+	what string // is served, for log and errors
 	mux  *http.ServeMux
 	http *http.Server
 	addr string
@@ -40,7 +41,12 @@ func NewServer(ready *Ready, metrics *Metrics) *Server {
 		answer(w, status, text)
 	})
 	mux.Handle("GET /metrics", metrics.handler())
+	return newServer("health and metrics", mux)
+}
+
+func newServer(what string, mux *http.ServeMux) *Server {
 	return &Server{
+		what: what,
 		mux:  mux,
 		done: make(chan struct{}),
 		http: &http.Server{
@@ -81,17 +87,17 @@ func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, 
 func (s *Server) Listen(ctx context.Context, addr string, log *slog.Logger) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return fmt.Errorf("listen for health and metrics on %s: %w", addr, err)
+		return fmt.Errorf("listen for %s on %s: %w", s.what, addr, err)
 	}
 	s.addr = l.Addr().String()
 	s.http.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	s.wait.Go(func() {
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("serve health and metrics", "address", s.addr, "err", err)
+			log.Error("serve "+s.what, "address", s.addr, "err", err)
 			close(s.done)
 		}
 	})
-	log.Info("serving health and metrics", "address", s.addr)
+	log.Info("serving "+s.what, "address", s.addr)
 	return nil
 }
 
@@ -106,7 +112,7 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 func (s *Server) Stop(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
-		err = fmt.Errorf("stop health and metrics server: %w", errors.Join(err, s.http.Close()))
+		err = fmt.Errorf("stop %s server: %w", s.what, errors.Join(err, s.http.Close()))
 	}
 	s.wait.Wait()
 	return err

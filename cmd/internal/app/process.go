@@ -59,6 +59,11 @@ func Run(ctx context.Context, s settings.Settings, log *slog.Logger, roles []Rol
 		defer cancel()
 		err = errors.Join(err, p.HTTP.Stop(stop))
 	}()
+	stopProfiles, err := serveProfiles(ctx, s.Pprof, log)
+	if err != nil {
+		return err
+	}
+	defer stopProfiles()
 	if p.Parts, err = await(ctx, s, log); err != nil {
 		if ctx.Err() != nil {
 			return nil // stopped while it waited
@@ -86,6 +91,22 @@ func Run(ctx context.Context, s settings.Settings, log *slog.Logger, roles []Rol
 		err = errors.Join(err, after(context.WithoutCancel(ctx), p))
 	}
 	return err
+}
+
+// serveProfiles serves Go's profiles at an address on loopback, which Validate has made sure of; at none where it is empty.
+func serveProfiles(ctx context.Context, addr string, log *slog.Logger) (stop func(), err error) {
+	if addr == "" {
+		return func() {}, nil
+	}
+	profiles := telemetry.NewProfileServer()
+	if err := profiles.Listen(ctx, addr, log); err != nil {
+		return nil, err
+	}
+	return func() {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		_ = profiles.Stop(stop) // a profile that lasts is cut off
+	}, nil
 }
 
 // Hold says whether this process must neither take nor enqueue tasks: its clock is off, or the state store is away.
