@@ -50,11 +50,8 @@ func NewLogin(o LoginOptions) *Login {
 	return &Login{o: o, sessions: sessions{byID: map[digest]session{}}, limiter: limiter{all: bucket{left: allRate.burst}, byAddress: map[netip.Prefix]bucket{}}}
 }
 
-// Follow takes changes of the token file over until ctx ends.
+// Follow takes changes of the token file over, where there is one, until ctx ends.
 func (l *Login) Follow(ctx context.Context) {
-	if l.o.Tokens == nil {
-		return
-	}
 	tick := time.NewTicker(followInterval)
 	defer tick.Stop()
 	for {
@@ -62,7 +59,9 @@ func (l *Login) Follow(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			l.reload()
+			if l.o.Tokens != nil {
+				l.reload()
+			}
 		}
 	}
 }
@@ -172,7 +171,7 @@ func (l *Login) try(r *http.Request, token secret.Text) (o owner, wait time.Dura
 		l.o.Count(LoginLimited)
 		return o, wait, nil
 	}
-	o, ok := l.o.Tokens.find(digestOf(token))
+	o, ok := l.o.Tokens.find(sumOf(token))
 	if !ok {
 		l.o.Count(LoginRefused)
 		l.o.Log.Warn("dashboard login refused", "from", from(r).Addr(), "path", r.URL.Path)

@@ -20,7 +20,7 @@ const (
 	LogoutPath = "/logout"
 
 	sessionCookie = "confhaul_session"
-	formMax       = 4 << 10 // bytes
+	loginFormMax  = 4 << 10 // bytes
 )
 
 // loginPolicy lets the page of the login send its form, and nothing else.
@@ -40,14 +40,14 @@ func showStyle(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(loginStyle) // whoever asked has gone
 }
 
-// form is what the page of the login shows.
-type form struct {
+// loginForm is what the page of the login shows.
+type loginForm struct {
 	Style, Action string
 	Next          string // where to go afterwards
 	Problem       string // what was wrong with the last attempt
 }
 
-func (f form) show(w http.ResponseWriter, status int) {
+func (f loginForm) show(w http.ResponseWriter, status int) {
 	f.Style, f.Action = loginStylePath, loginPath
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
@@ -74,11 +74,11 @@ func (l *Login) showForm(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return
 	}
-	form{Next: next}.show(w, http.StatusOK)
+	loginForm{Next: next}.show(w, http.StatusOK)
 }
 
 func (l *Login) logIn(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, formMax)
+	r.Body = http.MaxBytesReader(w, r.Body, loginFormMax)
 	if err := r.ParseForm(); err != nil {
 		http.Error(w, "the form is not one of this page", http.StatusBadRequest)
 		return
@@ -88,10 +88,10 @@ func (l *Login) logIn(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case wait > 0:
 		w.Header().Set("Retry-After", seconds(wait))
-		form{Next: next, Problem: "Too many tokens were refused: try again in " + seconds(wait) + " s."}.show(w, http.StatusTooManyRequests)
+		loginForm{Next: next, Problem: "Too many tokens were refused: try again in " + seconds(wait) + " s."}.show(w, http.StatusTooManyRequests)
 		return
 	case err != nil:
-		form{Next: next, Problem: "There is no such token."}.show(w, http.StatusUnauthorized)
+		loginForm{Next: next, Problem: "There is no such token."}.show(w, http.StatusUnauthorized)
 		return
 	}
 	id := l.sessions.begin(o.digest, l.o.Now())

@@ -48,7 +48,7 @@ func (s *sessions) begin(token digest, now time.Time) secret.Text {
 		delete(s.byID, oldest)
 	}
 	id := secret.New(rand.Text())
-	s.byID[digestOf(id)] = session{token: token, expires: now.Add(SessionTTL)}
+	s.byID[sumOf(id)] = session{token: token, expires: now.Add(SessionTTL)}
 	return id
 }
 
@@ -56,14 +56,14 @@ func (s *sessions) begin(token digest, now time.Time) secret.Text {
 func (s *sessions) find(id secret.Text, now time.Time) (token digest, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, ok := s.byID[digestOf(id)]
+	found, ok := s.byID[sumOf(id)]
 	return found.token, ok && now.Before(found.expires)
 }
 
 func (s *sessions) end(id secret.Text) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.byID, digestOf(id))
+	delete(s.byID, sumOf(id))
 }
 
 // sweep ends the sessions whose token is good no longer, and says how many those were.

@@ -29,14 +29,14 @@ const tokenPrefix = "confhaul_"
 // digest is the sha256 of a token. A token has 256 random bits, so that there is nothing to guess from it.
 type digest [sha256.Size]byte
 
-func digestOf(token secret.Text) digest { return sha256.Sum256([]byte(token.Reveal())) }
+func sumOf(token secret.Text) digest { return sha256.Sum256([]byte(token.Reveal())) }
 
 // NewToken makes a token, and what a token file holds in its place.
 func NewToken() (token secret.Text, sum string) {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // it never fails
 	token = secret.New(tokenPrefix + base64.RawURLEncoding.EncodeToString(b[:]))
-	d := digestOf(token)
+	d := sumOf(token)
 	return token, hex.EncodeToString(d[:])
 }
 

@@ -14,12 +14,12 @@ import (
 	"github.com/confhaul/confhaul/pkg/fault"
 )
 
-var nameShape = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
+var nameShape = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
 
 // CheckName says whether somebody's name can stand in a token file.
 func CheckName(name string) error {
 	if !nameShape.MatchString(name) {
-		return fmt.Errorf("%q: use 1 to 64 of A-Z a-z 0-9 . _ @ -", name)
+		return fmt.Errorf("%q: use 1 to 64 of A-Z a-z 0-9 . _ @ -, and begin with a letter or digit", name)
 	}
 	return nil
 }

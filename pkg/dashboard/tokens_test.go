@@ -90,7 +90,7 @@ func TestTokensFollowTheFile(t *testing.T) {
 	}
 	want := func(step string, token secret.Text, name string) {
 		t.Helper()
-		if o, ok := tokens.find(digestOf(token)); o.name != name || ok != (name != "") {
+		if o, ok := tokens.find(sumOf(token)); o.name != name || ok != (name != "") {
 			t.Errorf("%s: %q, want %q", step, o.name, name)
 		}
 	}

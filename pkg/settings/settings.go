@@ -44,6 +44,8 @@ type Settings struct {
 	SiteLimit int `yaml:"site_limit"`
 	// Listen is the host:port of metrics, health and dashboard; port 0 takes a free one. Default 127.0.0.1:9470.
 	Listen string `yaml:"listen"`
+	// Dashboard says who may see it.
+	Dashboard Dashboard `yaml:"dashboard"`
 	// Pprof is the host:port of Go's profiles, on loopback: they show what the process holds in memory. Default none: there are
 	// none.
 	Pprof string `yaml:"pprof"`
@@ -101,6 +103,11 @@ type Git struct {
 	Remote string `yaml:"remote"`
 	// PushSecrets says that the remote may have the routers' secrets. Without it there is no remote. Default false.
 	PushSecrets bool `yaml:"push_secrets"`
+}
+
+// Dashboard is the login of the dashboard.
+type Dashboard struct {
+	Tokens string `yaml:"tokens"` // path of the token file; in a settings file relative to it; default none: no login, and loopback only
 }
 
 // ArchiveDir is the directory of the archive: the one that is set, and otherwise archive in the data directory, as up has it.

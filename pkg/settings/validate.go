@@ -45,6 +45,7 @@ func (s Settings) Validate() error {
 		check("site_limit", fmt.Errorf("%d: use -1 for no limit, or the number of sessions", s.SiteLimit))
 	}
 	check("listen", checkListen(s.Listen))
+	check("dashboard.tokens", checkPath(s.Dashboard.Tokens))
 	if s.Pprof != "" {
 		check("pprof", checkLoopback(s.Pprof))
 	}

@@ -28,6 +28,7 @@ type Metrics struct {
 	stages   *prometheus.HistogramVec
 	sessions *prometheus.GaugeVec
 	archived *prometheus.CounterVec
+	logins   *prometheus.CounterVec
 	mirror   *prometheus.GaugeVec // without labels, so that it is absent where there is no mirror
 	fleet    fleetCollector
 	streams  streamsCollector
@@ -52,6 +53,7 @@ func NewMetrics() *Metrics {
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "confhaul_worker_sessions", Help: "Open SSH sessions.",
 		}, []string{"site"}),
+		logins: newLogins(),
 		archived: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "confhaul_archiver_snapshots_total", Help: "Snapshots by what became of them.",
 		}, []string{"status"}),
@@ -59,7 +61,7 @@ func NewMetrics() *Metrics {
 			Name: "confhaul_archiver_mirror_failed", Help: "1 while the git mirror cannot be written or pushed.",
 		}, nil),
 	}
-	m.registry.MustRegister(m.backups, m.stages, m.sessions, m.archived, m.mirror, &m.fleet, &m.streams,
+	m.registry.MustRegister(m.backups, m.stages, m.sessions, m.archived, m.mirror, m.logins, &m.fleet, &m.streams,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	m.registry.MustRegister(m.process.init()...)
 	return m

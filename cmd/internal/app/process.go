@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -155,34 +154,27 @@ func (p *Process) compareClocks(ctx context.Context) {
 	p.Ready.Set("clock", err)
 }
 
-// errNoLogin keeps pages that anybody could read off the network.
-var errNoLogin = errors.New("the dashboard has no login: listen on a loopback address, and reach it through an SSH tunnel")
-
-// CheckDashboard says whether the dashboard may be served at an address.
-func CheckDashboard(listen string) error {
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return err
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("%s: %w", listen, errNoLogin)
-	}
-	return nil
-}
-
-// ServeDashboard serves the dashboard on the process's listener, where that is on loopback.
+// ServeDashboard serves the dashboard on the process's listener, where that is on loopback or there is a login.
 func ServeDashboard(ctx context.Context, p *Process) error {
-	if err := CheckDashboard(p.Settings.Listen); err != nil {
+	login, err := p.login(time.Now)
+	if errors.Is(err, errNoLogin) {
 		p.Log.Warn("dashboard not served", "err", err)
 		<-ctx.Done()
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	return p.serveDashboard(ctx, login)
+}
+
+func (p *Process) serveDashboard(ctx context.Context, login *dashboard.Login) error {
 	monitor, closeMonitor, err := queue.Monitor(p.Settings.Redis, dashboard.QueuesPath)
 	if err != nil {
 		return err
 	}
-	p.HTTP.Handle("/", dashboard.New(map[string]http.Handler{dashboard.QueuesPath: monitor}))
+	p.HTTP.Handle("/", login.Guard(dashboard.New(map[string]http.Handler{dashboard.QueuesPath: monitor})))
 	p.Log.Info("dashboard ready", "url", "http://"+p.HTTP.Addr()+dashboard.QueuesPath)
-	<-ctx.Done()
+	login.Follow(ctx)
 	return closeMonitor()
 }

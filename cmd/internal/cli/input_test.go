@@ -111,6 +111,7 @@ func TestUsage(t *testing.T) {
 		{"sim", "--devices", "2"}, {"demo", "--devices", "0"}, {"worker"}, {"up"}, {"inventory", "check"}, {"try"},
 		{"status", "--kind", "typo"}, {"stale", "--older-than", "soon"}, {"stale", "--older-than", "0h"}, {"log"}, {"diff", "a", "@1", "@2", "@3"},
 		{"archive", "nonsense"}, {"show", "a", "@1", "@2"}, {"dashboard", "--listen", "0.0.0.0:0"}, {"dashboard", "--listen", ":9470"},
+		{"dashboard", "token"}, {"dashboard", "token", "anna b"}, {"dashboard", "token", "anna", "--role", "admin"},
 	} {
 		if o := runHere(t, args...); o.code != exitUsage || o.errOut == "" {
 			t.Errorf("%v: exit %d %q", args, o.code, o.errOut)

@@ -51,7 +51,7 @@ func (e *env) runInventoryCheck(a []string) error {
 	if err != nil {
 		return usage(err)
 	}
-	return e.printSettings(s, files)
+	return e.printSettings(s, files, 0)
 }
 
 func (e *env) runInventoryList(ctx context.Context, site string) error {

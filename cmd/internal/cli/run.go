@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/confhaul/confhaul/cmd/internal/app"
+	"github.com/confhaul/confhaul/pkg/dashboard"
 	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/settings"
 	"github.com/confhaul/confhaul/pkg/telemetry"
@@ -34,6 +35,11 @@ func (e *env) process(listen string, needs ...string) (settings.Settings, *slog.
 	for _, need := range needs {
 		if need == "inventory" && s.Inventory == "" || need == "credentials" && s.Credentials == "" {
 			return s, log, usage(errors.New("the settings name no " + need + " file: add " + need + ": FILE (see --config)"))
+		}
+	}
+	if slices.Contains(needs, "tokens") && s.Dashboard.Tokens != "" {
+		if _, err := dashboard.OpenTokens(s.Dashboard.Tokens); err != nil {
+			return s, log, usage(err)
 		}
 	}
 	if slices.Contains(needs, "archive") && s.Archive.Dir == "" {
@@ -115,17 +121,18 @@ func (e *env) dashboardCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "dashboard", Short: "Serve the queues' dashboard, read-only", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, log, err := e.process(address)
+			s, log, err := e.process(address, "tokens")
 			if err != nil {
 				return err
 			}
-			if err := app.CheckDashboard(s.Listen); err != nil {
+			if err := app.CheckDashboard(s); err != nil {
 				return usage(err)
 			}
 			return app.Run(cmd.Context(), s, log.With("process", "dashboard"), []app.Role{app.ServeDashboard}, nil)
 		},
 	}
 	listen(cmd, &address)
+	cmd.AddCommand(e.dashboardTokenCmd())
 	return cmd
 }
 
@@ -137,7 +144,7 @@ func (e *env) upCmd() *cobra.Command {
 data directory (--data) and listen on loopback only. Other commands on this machine find it there.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, log, err := e.process(address, "inventory", "credentials")
+			s, log, err := e.process(address, "inventory", "credentials", "tokens")
 			if err != nil {
 				return err
 			}

@@ -7,13 +7,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/confhaul/confhaul/cmd/internal/app"
+	"github.com/confhaul/confhaul/pkg/dashboard"
 	"github.com/confhaul/confhaul/pkg/settings"
 )
 
 func (e *env) settingsCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "settings", Short: "Check settings", Args: args(cobra.NoArgs), RunE: help}
 	cmd.AddCommand(&cobra.Command{
-		Use: "check", Short: "Check settings, inventory and credentials as start-up does", Args: args(cobra.NoArgs),
+		Use: "check", Short: "Check settings, inventory, credentials and tokens as start-up does", Args: args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error { return e.runSettingsCheck() },
 	})
 	return cmd
@@ -27,6 +28,7 @@ type settingsReport struct {
 	Devices     int    `json:"devices"`
 	Sites       int    `json:"sites"`
 	Credentials int    `json:"credentials"`
+	Tokens      int    `json:"dashboard_tokens"`
 }
 
 func (e *env) runSettingsCheck() error {
@@ -34,18 +36,22 @@ func (e *env) runSettingsCheck() error {
 	if err != nil {
 		return err
 	}
-	if s.Inventory == "" && s.Credentials == "" {
-		return e.printSettings(s, app.Files{})
-	}
 	files, err := app.LoadFiles(s)
-	if err != nil {
+	tokens, tokensErr := 0, error(nil)
+	if s.Dashboard.Tokens != "" {
+		var t *dashboard.Tokens
+		if t, tokensErr = dashboard.OpenTokens(s.Dashboard.Tokens); tokensErr == nil {
+			tokens = t.Len()
+		}
+	}
+	if err := errors.Join(err, tokensErr); err != nil {
 		return usage(err)
 	}
-	return e.printSettings(s, files)
+	return e.printSettings(s, files, tokens)
 }
 
-func (e *env) printSettings(s settings.Settings, files app.Files) error {
-	r := settingsReport{Redis: s.Redis.String(), NATS: s.NATS.String(), Credentials: len(files.CredentialNames())}
+func (e *env) printSettings(s settings.Settings, files app.Files, tokens int) error {
+	r := settingsReport{Redis: s.Redis.String(), NATS: s.NATS.String(), Credentials: len(files.CredentialNames()), Tokens: tokens}
 	sites := map[string]bool{}
 	for _, d := range files.Devices() {
 		r.Devices++
@@ -63,6 +69,10 @@ func (e *env) printSettings(s settings.Settings, files app.Files) error {
 	if files.Credentials != nil {
 		_, cerr := fmt.Fprintf(e.out, "credentials ok: %d\n", r.Credentials)
 		err = errors.Join(err, cerr)
+	}
+	if s.Dashboard.Tokens != "" {
+		_, terr := fmt.Fprintf(e.out, "dashboard ok: %s\n", plural(tokens, "token"))
+		err = errors.Join(err, terr)
 	}
 	return err
 }

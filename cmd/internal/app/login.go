@@ -1,0 +1,47 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/confhaul/confhaul/pkg/dashboard"
+	"github.com/confhaul/confhaul/pkg/settings"
+)
+
+// errNoLogin keeps pages that anybody could read off the network.
+var errNoLogin = errors.New("the dashboard has no login: listen on a loopback address, and reach it through an SSH tunnel; " +
+	"or name a token file, dashboard: {tokens: FILE}, for which confhaul dashboard token NAME makes a line")
+
+// CheckDashboard says whether the dashboard may be served with these settings.
+func CheckDashboard(s settings.Settings) error {
+	if s.Dashboard.Tokens == "" && !loopback(s.Listen) {
+		return fmt.Errorf("%s: %w", s.Listen, errNoLogin)
+	}
+	return nil
+}
+
+func loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+// login stands in front of the dashboard. The error is errNoLogin where there is to be none and anybody could come.
+func (p *Process) login(now func() time.Time) (*dashboard.Login, error) {
+	if err := CheckDashboard(p.Settings); err != nil {
+		return nil, err
+	}
+	o := dashboard.LoginOptions{Log: p.Log, Now: now, Count: func(r dashboard.LoginResult) { p.Metrics.LoginDone(string(r)) }}
+	if p.Settings.Dashboard.Tokens != "" {
+		var err error
+		if o.Tokens, err = dashboard.OpenTokens(p.Settings.Dashboard.Tokens); err != nil {
+			return nil, err
+		}
+		if !loopback(p.Settings.Listen) {
+			p.Log.Warn("tokens of the dashboard travel in clear on this address: put a proxy with TLS in front of it", "listen", p.Settings.Listen)
+		}
+	}
+	return dashboard.NewLogin(o), nil
+}
