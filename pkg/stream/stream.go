@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,6 +28,7 @@ const (
 	bothPrefix    = "config.snapshot.*."
 	eventPrefix   = "config.backup."
 	diffPrefix    = "config.diff."
+	auditPrefix   = "config.audit."
 	suspectPrefix = "config.suspect."
 )
 
@@ -72,8 +74,8 @@ type Stream struct {
 	archived  bool
 }
 
-// Open makes the streams and the object store that are missing. The limits of those that are there are raised to what o
-// says and never lowered, because lowering them deletes.
+// Open makes the streams and the object store that are missing. Those that are there get the subjects that they lack, and
+// their limits are raised to what o says and never lowered, because lowering them deletes.
 func Open(ctx context.Context, conn *natsio.Conn, o Options) (*Stream, error) {
 	if o.SnapshotBytes <= 0 || o.EventBytes <= 0 {
 		return nil, fault.New(fault.Internal, "open streams", "the sizes must be positive")
@@ -122,7 +124,7 @@ func configs(o Options) []jetstream.StreamConfig {
 		Duplicates: duplicateWindow, AllowDirect: true,
 	}, {
 		// Not config.backup.> as a whole: a request on config.backup.trigger is no event.
-		Name: EventStream, Subjects: []string{eventPrefix + "unchanged.>", eventPrefix + "failed.>", eventPrefix + "blocked.>", diffPrefix + ">"},
+		Name: EventStream, Subjects: []string{eventPrefix + "unchanged.>", eventPrefix + "failed.>", eventPrefix + "blocked.>", diffPrefix + ">", auditPrefix + ">"},
 		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Replicas: max(o.Replicas, 1),
 		Discard: jetstream.DiscardOld, MaxBytes: o.EventBytes, MaxAge: EventAge, MaxMsgsPerSubject: -1,
 		Duplicates: duplicateWindow, AllowDirect: true,
@@ -134,7 +136,7 @@ func configs(o Options) []jetstream.StreamConfig {
 	}}
 }
 
-// raised gives have with the limits of want where those are wider.
+// raised gives have with the limits of want where those are wider, and with the subjects that it lacks.
 func raised(have, want jetstream.StreamConfig) (cfg jetstream.StreamConfig, changed bool) {
 	wider := func(have *int64, want int64) {
 		if *have > 0 && (want <= 0 || want > *have) {
@@ -143,6 +145,11 @@ func raised(have, want jetstream.StreamConfig) (cfg jetstream.StreamConfig, chan
 	}
 	wider(&have.MaxBytes, want.MaxBytes)
 	wider(&have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	for _, subject := range want.Subjects {
+		if !slices.Contains(have.Subjects, subject) {
+			have.Subjects, changed = append(slices.Clone(have.Subjects), subject), true
+		}
+	}
 	return have, changed
 }
 

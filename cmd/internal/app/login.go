@@ -1,11 +1,13 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"time"
 
+	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/dashboard"
 	"github.com/confhaul/confhaul/pkg/settings"
 )
@@ -44,4 +46,16 @@ func (p *Process) login(now func() time.Time) (*dashboard.Login, error) {
 		}
 	}
 	return dashboard.NewLogin(o), nil
+}
+
+// auditor records what the dashboard is asked for.
+type auditor struct{ *Process }
+
+// Audit is dashboard.Auditor's.
+func (a auditor) Audit(ctx context.Context, action dashboard.Action) error {
+	u := dashboard.UserOf(ctx)
+	a.Log.Info("dashboard action", "by", action.By, "from", u.From, "what", action.What, "site", action.Site, "device", action.Device)
+	return a.Parts.Audit(ctx, backup.Audit{
+		By: action.By, Role: string(u.Role), From: u.From, What: action.What, Site: action.Site, DeviceID: action.Device,
+	})
 }

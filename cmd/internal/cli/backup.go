@@ -83,6 +83,9 @@ func (e *env) runBackup(ctx context.Context, o backupOptions) error {
 	if err != nil {
 		return usage(err)
 	}
+	if err := o.audit(ctx, p, devices); err != nil {
+		return err
+	}
 	r := newBackupRun(e, len(devices))
 	stop := func() {}
 	if o.wait {
@@ -101,6 +104,18 @@ func (e *env) runBackup(ctx context.Context, o backupOptions) error {
 	err = p.Await(wctx, r.asks, r.answer)
 	stop()
 	return e.printOutcome(ctx, r, err)
+}
+
+// audit records what is asked for: many devices as one action.
+func (o backupOptions) audit(ctx context.Context, p *app.Parts, devices []device.Device) error {
+	what, site, id := fmt.Sprintf("backup of %s", plural(len(devices), "device")), o.site, ""
+	if len(devices) == 1 {
+		what, site, id = "backup", devices[0].Site, devices[0].ID
+	}
+	if o.force {
+		what += " by force"
+	}
+	return p.AuditCommand(ctx, what, site, id)
 }
 
 // choose picks the devices out of the registry.

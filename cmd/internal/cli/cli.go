@@ -172,7 +172,7 @@ Start with "confhaul demo", then "confhaul try ADDRESS" against one router of yo
 	root.AddCommand(
 		e.demoCmd(), e.upCmd(), e.schedulerCmd(), e.workerCmd(), e.archiverCmd(), e.dashboardCmd(), e.readyCmd(),
 		e.tryCmd(), e.backupCmd(), e.statusCmd(), e.staleCmd(), e.unblockCmd(), e.hostkeyCmd(), e.siteCmd(), e.inspectCmd(), e.inventoryCmd(), e.settingsCmd(), e.simCmd(), e.benchCmd(), e.versionCmd(),
-		e.logCmd(), e.showCmd(), e.diffCmd(), e.changesCmd(), e.searchCmd(), e.exportCmd(), e.archiveCmd(),
+		e.logCmd(), e.showCmd(), e.diffCmd(), e.changesCmd(), e.auditCmd(), e.searchCmd(), e.exportCmd(), e.archiveCmd(),
 	)
 	return root
 }

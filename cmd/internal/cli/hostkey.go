@@ -32,7 +32,7 @@ func (e *env) hostkeyForgetCmd() *cobra.Command {
 whatever key it is shown: where you know the new fingerprint, use confhaul hostkey accept instead.`,
 		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, a []string) error {
-			return e.eachDevice(cmd.Context(), a, func(ctx context.Context, p *app.Parts, d device.Device) (string, error) {
+			return e.eachDevice(cmd.Context(), a, "hostkey-forget", func(ctx context.Context, p *app.Parts, d device.Device) (string, error) {
 				key, found, err := p.Store.HostKey(ctx, d.Key())
 				if err != nil {
 					return "", err
@@ -352,7 +352,11 @@ func (e *env) acceptKeys(ctx context.Context, p *app.Parts, results []keyResult,
 		if r.skip == "" {
 			r.new.SeenAt, r.new.Source = time.Now().UTC(), source
 			result = string(source)
-			if err := p.AcceptHostKey(ctx, r.keyed, r.new); err != nil {
+			err := p.AuditCommand(ctx, "hostkey-"+strings.TrimSuffix(result, "ed")+" "+r.new.Fingerprint, r.keyed.Device.Site, r.keyed.Device.ID)
+			if err == nil {
+				err = p.AcceptHostKey(ctx, r.keyed, r.new)
+			}
+			if err != nil {
 				result = "not changed"
 				failed = append(failed, fmt.Errorf("device %s: %w", r.keyed.Device.ID, err))
 			}

@@ -94,6 +94,9 @@ func (e *env) runInventoryApply(ctx context.Context, accept bool) error {
 		return err
 	}
 	defer p.Close()
+	if err := p.AuditCommand(ctx, "inventory-apply", "", ""); err != nil {
+		return err
+	}
 	r, err := p.ApplyInventory(ctx, accept)
 	if err != nil {
 		return inputError(err)

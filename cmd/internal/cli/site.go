@@ -163,7 +163,7 @@ Sessions that are open end normally.`,
 			if err != nil {
 				return usage(err)
 			}
-			return e.amendSite(cmd.Context(), a[0], "limit "+a[1], func(s *device.Site) { s.Limit = limit })
+			return e.amendSite(cmd.Context(), a[0], "limit "+a[1], "limit "+a[1], func(s *device.Site) { s.Limit = limit })
 		},
 	}
 }
@@ -193,7 +193,7 @@ func (e *env) siteRateCmd() *cobra.Command {
 			if err != nil {
 				return usage(err)
 			}
-			return e.amendSite(cmd.Context(), a[0], "rate "+rateText(rate), func(s *device.Site) { s.Rate = rate })
+			return e.amendSite(cmd.Context(), a[0], "rate "+rateText(rate), "rate "+rateText(rate), func(s *device.Site) { s.Rate = rate })
 		},
 	}
 }
@@ -217,7 +217,7 @@ func (e *env) sitePauseCmd() *cobra.Command {
 				return usage(fmt.Errorf("--reason: use at most %d characters", reasonMax))
 			}
 			pause := &device.Pause{At: time.Now().UTC().Truncate(time.Second), By: app.Operator(), Reason: reason}
-			return e.amendSite(cmd.Context(), a[0], "paused", func(s *device.Site) { s.Paused = pause })
+			return e.amendSite(cmd.Context(), a[0], "pause", "paused", func(s *device.Site) { s.Paused = pause })
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "`text` that site list shows")
@@ -228,7 +228,7 @@ func (e *env) siteResumeCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "resume SITE", Short: "End a site's pause", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, a []string) error {
-			return e.amendSite(cmd.Context(), a[0], "resumed", func(s *device.Site) { s.Paused = nil })
+			return e.amendSite(cmd.Context(), a[0], "resume", "resumed", func(s *device.Site) { s.Paused = nil })
 		},
 	}
 }
@@ -249,7 +249,7 @@ A window is DAYS HH:MM-HH:MM ZONE. Days are as in mon-fri or sat,sun (left out: 
 			if err != nil {
 				return usage(err)
 			}
-			return e.amendSite(cmd.Context(), a[0], "window "+windows.String(), func(s *device.Site) { s.Windows = windows })
+			return e.amendSite(cmd.Context(), a[0], "window "+windows.String(), "window "+windows.String(), func(s *device.Site) { s.Windows = windows })
 		},
 	}
 }
@@ -272,8 +272,8 @@ func parseWindows(texts []string) (device.Windows, error) {
 	return ws, nil
 }
 
-// amendSite changes a site's record and says so, or prints it as JSON.
-func (e *env) amendSite(ctx context.Context, name, what string, change func(*device.Site)) error {
+// amendSite changes a site's record, which is recorded as action, and says what was done, or prints the record as JSON.
+func (e *env) amendSite(ctx context.Context, name, action, done string, change func(*device.Site)) error {
 	if err := device.CheckSite(name); err != nil {
 		return usage(err)
 	}
@@ -282,11 +282,14 @@ func (e *env) amendSite(ctx context.Context, name, what string, change func(*dev
 		return err
 	}
 	defer p.Close()
+	if err := p.AuditCommand(ctx, action, name, ""); err != nil {
+		return err
+	}
 	if err := p.AmendSite(ctx, name, change); err != nil {
 		return err
 	}
 	if e.output != "json" {
-		_, err := fmt.Fprintf(e.out, "%s %s\n", name, what)
+		_, err := fmt.Fprintf(e.out, "%s %s\n", name, done)
 		return err
 	}
 	views, err := p.Sites(ctx)

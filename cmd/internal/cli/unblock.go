@@ -51,7 +51,7 @@ func (e *env) runUnblock(ctx context.Context, ids []string, o unblockOptions) er
 			return err
 		}
 	}
-	return e.eachOf(ctx, p, ids, func(ctx context.Context, p *app.Parts, d device.Device) (string, error) {
+	return e.eachOf(ctx, p, ids, "unblock", func(ctx context.Context, p *app.Parts, d device.Device) (string, error) {
 		lifted, err := p.Lift(ctx, d.Key(), func(b backup.Block) bool { return o.kind == "" || string(b.Kind) == o.kind })
 		if !lifted {
 			return "was not blocked", err
@@ -71,6 +71,9 @@ func (e *env) blocked(ctx context.Context, p *app.Parts, o unblockOptions) ([]st
 		return nil, err
 	}
 	if o.credential != "" {
+		if err := p.AuditCommand(ctx, "resume-credential "+o.credential, "", ""); err != nil {
+			return nil, err
+		}
 		n, err := p.ResumeCredential(ctx, o.credential)
 		if err != nil {
 			return nil, err
@@ -89,17 +92,17 @@ func (e *env) blocked(ctx context.Context, p *app.Parts, o unblockOptions) ([]st
 	return ids, nil
 }
 
-// eachDevice does something to each named device and prints what became of it.
-func (e *env) eachDevice(ctx context.Context, ids []string, do func(context.Context, *app.Parts, device.Device) (string, error)) error {
+// eachDevice does something to each named device, which is recorded as action, and prints what became of it.
+func (e *env) eachDevice(ctx context.Context, ids []string, action string, do func(context.Context, *app.Parts, device.Device) (string, error)) error {
 	p, err := e.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	return e.eachOf(ctx, p, ids, do)
+	return e.eachOf(ctx, p, ids, action, do)
 }
 
-func (e *env) eachOf(ctx context.Context, p *app.Parts, ids []string, do func(context.Context, *app.Parts, device.Device) (string, error)) error {
+func (e *env) eachOf(ctx context.Context, p *app.Parts, ids []string, action string, do func(context.Context, *app.Parts, device.Device) (string, error)) error {
 	registered, err := p.Store.Devices(ctx)
 	if err != nil {
 		return err
@@ -119,6 +122,9 @@ func (e *env) eachOf(ctx context.Context, p *app.Parts, ids []string, do func(co
 		}
 	}
 	for _, id := range ids {
+		if err := p.AuditCommand(ctx, action, byID[id].Site, id); err != nil {
+			return fmt.Errorf("device %s: %w", id, err)
+		}
 		result, err := do(ctx, p, byID[id])
 		if err != nil {
 			return fmt.Errorf("device %s: %w", id, err)
