@@ -54,6 +54,7 @@ func TestMetricsDoc(t *testing.T) {
 	m.SessionOpened("a")
 	m.Archived("new")
 	m.MirrorFailed(false)
+	m.LoginDone("good")
 	m.ClockSkew(0)
 	m.InventoryInForce(true)
 	m.ObserveFleet(func(context.Context) Fleet {
