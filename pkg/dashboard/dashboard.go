@@ -1,30 +1,104 @@
-// Package dashboard puts the pages that people look at under one roof, with headers that keep them to themselves: no foreign
-// hosts, no framing.
+// Package dashboard is the pages that people look at: the fleet, its sites and devices, what changed, and beside them the
+// queues' own dashboard. It knows what watches have brought into memory, asks for a login nowhere, and acts only for
+// operators; who a request comes from is said by what stands in front of it.
 package dashboard
 
-import "net/http"
+import (
+	"context"
+	"log/slog"
+	"net/http"
 
-// QueuesPath is where the queues' own dashboard is mounted.
-const QueuesPath = "/queues"
+	"github.com/confhaul/confhaul/pkg/device"
+)
 
-// policy lets a page load from its own host only. Inline styles and scripts are what asynqmon's page is made of.
-const policy = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
-	"connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
+// Where things are served.
+const (
+	QueuesPath = "/queues"  // the queues' own dashboard, and all below it
+	StaticPath = "/static/" // style and script, which tell nothing of the fleet
+)
 
-// New serves each handler below its path, and leads from the front page to the queues.
-func New(pages map[string]http.Handler) http.Handler {
+const (
+	// policy lets our pages load from their own host only, and nothing inline.
+	policy = "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
+	// queuesPolicy is looser: inline styles and scripts are what asynqmon's page is made of. Foreign hosts are kept out too.
+	queuesPolicy = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
+		"connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
+)
+
+// Queues says what stands in the queues of sites.
+type Queues interface {
+	Counts(ctx context.Context, sites []string) (map[string]map[string]int, error) // tasks by state
+	Limits(ctx context.Context, sites []string) (map[string]device.Limits, error)  // in force
+	ServedSites() (map[string]bool, error)                                         // that have a worker
+}
+
+// Operations is what operators can have done.
+type Operations interface {
+	// Backup asks for a backup of a device now; the error says why it would not be made.
+	Backup(ctx context.Context, d device.Device, by string) error
+	// Unblock lifts a device's block.
+	Unblock(ctx context.Context, d device.Device) error
+	// PauseSite and ResumeSite end and begin the handing out of a site's tasks.
+	PauseSite(ctx context.Context, site, reason, by string) error
+	ResumeSite(ctx context.Context, site string) error
+	// ResumeCredential ends the pause of a credential.
+	ResumeCredential(ctx context.Context, name string) error
+}
+
+// Options are what the pages are made of. All but Monitor are required.
+type Options struct {
+	Fleet      *Fleet
+	Queues     Queues
+	History    History
+	Operations Operations
+	Auditor    Auditor
+	Connected  func() bool  // whether what the fleet knows is kept up
+	SiteLimit  int          // of sites that have none of their own
+	Monitor    http.Handler // served below QueuesPath; nil: there is none
+	Log        *slog.Logger
+}
+
+// pages is the handler with its parts.
+type pages struct {
+	Options
+	queues *queueCache
+}
+
+// New serves the pages.
+func New(o Options) http.Handler {
+	p := &pages{Options: o, queues: &queueCache{source: o.Queues}}
 	mux := http.NewServeMux()
-	for path, h := range pages {
-		mux.Handle(path, h)
-		mux.Handle(path+"/", h)
+	mux.HandleFunc("GET /{$}", p.overview)
+	mux.HandleFunc("GET /devices", p.devices)
+	mux.HandleFunc("GET /device", p.device)
+	mux.HandleFunc("GET /diff", p.diff)
+	mux.HandleFunc("POST /diff", p.diff) // with secrets: it leaves a trace, and no link leads there
+	mux.HandleFunc("GET /sites", p.sites)
+	mux.HandleFunc("GET /site", p.site)
+	mux.HandleFunc("GET /changes", p.changes)
+	mux.HandleFunc("POST /act", p.act)
+	mux.HandleFunc("GET "+StaticPath+"{file}", serveStatic)
+	mux.HandleFunc("/", p.unknown)
+	own := headers(policy, mux)
+	if o.Monitor == nil {
+		return guard(own)
 	}
-	mux.Handle("GET /{$}", http.RedirectHandler(QueuesPath, http.StatusFound))
-	guarded := http.NewCrossOriginProtection().Handler(mux)
+	root := http.NewServeMux()
+	root.Handle("/", own)
+	root.Handle(QueuesPath, headers(queuesPolicy, o.Monitor))
+	root.Handle(QueuesPath+"/", headers(queuesPolicy, o.Monitor))
+	return guard(root)
+}
+
+// guard refuses what a page of another origin sends.
+func guard(h http.Handler) http.Handler { return http.NewCrossOriginProtection().Handler(h) }
+
+func headers(policy string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
-		guarded.ServeHTTP(w, r)
+		next.ServeHTTP(w, r)
 	})
 }

@@ -30,10 +30,11 @@ const (
 // Reader says what to read of a stream, and who hears of it.
 type Reader struct {
 	Stream         string
-	Subjects       []string // none: all
-	LastPerSubject bool     // of records: begin with the last message of each subject, not with the first of all
-	NewOnly        bool     // begin after what stands there at the start
-	HeadersOnly    bool     // messages come without their data
+	Subjects       []string  // none: all
+	LastPerSubject bool      // of records: begin with the last message of each subject, not with the first of all
+	NewOnly        bool      // begin after what stands there at the start
+	Since          time.Time // begin with what came at this time or later; zero: with all
+	HeadersOnly    bool      // messages come without their data
 	// OnMessage gets each message once and in order, but all of them again where the stream was lost and made anew. An error ends Read.
 	OnMessage func(jetstream.Msg, *jetstream.MsgMetadata) error
 	// OnCaughtUp, where set, is called once, when all that stood on the stream at the start has been read. An error ends Read.
@@ -209,6 +210,8 @@ func (r *reading) open(ctx context.Context) (jetstream.Consumer, error) {
 	switch {
 	case r.last > 0:
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, r.last+1
+	case !r.Since.IsZero():
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &r.Since
 	case r.LastPerSubject:
 		cfg.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
 		if len(cfg.FilterSubjects) == 0 {

@@ -49,3 +49,19 @@ func (s *Stream) LastDiff(ctx context.Context, site, id string) (time.Time, erro
 	}
 	return d.CollectedAt, nil
 }
+
+// WatchDiffs gives fn every change that was told since a time, as far as the stream still has it, and goes on with what comes,
+// until ctx ends, which is no error, or fn fails, whose error it returns.
+func (s *Stream) WatchDiffs(ctx context.Context, since time.Time, fn func(backup.Diff) error) error {
+	return s.conn.Read(ctx, natsio.Reader{
+		Stream: EventStream, Subjects: []string{diffPrefix + ">"}, Since: since, Report: s.report,
+		OnMessage: func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+			var d backup.Diff
+			if err := json.Unmarshal(m.Data(), &d); err != nil {
+				s.report(fault.New(fault.Infrastructure, "read diff", "message %d is unreadable: %w", meta.Sequence.Stream, err))
+				return nil
+			}
+			return fn(d)
+		},
+	})
+}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -46,7 +47,8 @@ func NewAsks() *Asks {
 // How says what a request asks for beyond a backup.
 type How struct {
 	Force, WithoutSecrets bool
-	Alone                 bool // no request is made while a session to the device is open: the answer wraps ErrUnderWay
+	By                    string // who asks; "": this process
+	Alone                 bool   // no request is made while a session to the device is open: the answer wraps ErrUnderWay
 }
 
 // ErrUnderWay answers a request that is to be made only where no other backup of the device is under way.
@@ -72,7 +74,7 @@ func (p *Parts) Ask(ctx context.Context, a *Asks, devices []device.Device, how H
 				a.answer(answer, Asked{d, s, err})
 				return nil
 			}
-			r := backup.Request{ID: id, Since: revision, Force: how.Force, WithoutSecrets: how.WithoutSecrets, By: processName(), At: time.Now().UTC()}
+			r := backup.Request{ID: id, Since: revision, Force: how.Force, WithoutSecrets: how.WithoutSecrets, By: cmp.Or(how.By, processName()), At: time.Now().UTC()}
 			if _, err := p.Store.PutRequest(ctx, d.Key(), r); err != nil {
 				return err
 			}

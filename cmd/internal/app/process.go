@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -173,8 +172,11 @@ func (p *Process) serveDashboard(ctx context.Context, login *dashboard.Login) er
 	if err != nil {
 		return err
 	}
-	p.HTTP.Handle("/", login.Guard(dashboard.New(map[string]http.Handler{dashboard.QueuesPath: monitor})))
-	p.Log.Info("dashboard ready", "url", "http://"+p.HTTP.Addr()+dashboard.QueuesPath)
-	login.Follow(ctx)
-	return closeMonitor()
+	pages, follow := p.pages(monitor)
+	p.HTTP.Handle("/", login.Guard(pages))
+	p.Log.Info("dashboard ready", "url", "http://"+p.HTTP.Addr()+"/")
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return follow(ctx) })
+	g.Go(func() error { login.Follow(ctx); return nil })
+	return errors.Join(g.Wait(), closeMonitor())
 }

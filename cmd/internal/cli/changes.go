@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/confhaul/confhaul/cmd/internal/app"
 	"github.com/confhaul/confhaul/pkg/archive"
 )
 
@@ -92,12 +93,12 @@ func readChanges(ctx context.Context, r archive.Reader, q archive.ChangeQuery, l
 	if out = []versionView{}; limit > 0 {
 		q.Limit = limit + 1
 	}
-	t := texts{r: r}
+	t := app.NewTexts(r)
 	err = r.Changes(ctx, q, func(v archive.Version) error {
 		if more = limit > 0 && len(out) == limit; more {
 			return nil
 		}
-		c, err := t.compare(ctx, v, v.Previous != "")
+		c, err := t.Compare(ctx, v, v.Previous != "")
 		if errors.Is(err, archive.ErrNotFound) {
 			return nil // retention removed it meanwhile
 		}
@@ -106,7 +107,7 @@ func readChanges(ctx context.Context, r archive.Reader, q archive.ChangeQuery, l
 		}
 		return err
 	})
-	return out, more, t.damage, err
+	return out, more, t.Damage, err
 }
 
 func (e *env) printChanges(all []versionView, more bool, since, now time.Time) error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/confhaul/confhaul/cmd/internal/app"
 	"github.com/confhaul/confhaul/pkg/archive"
 )
 
@@ -74,65 +75,18 @@ func readLog(ctx context.Context, r archive.Reader, device string, limit int) (o
 		return nil, nil, err
 	}
 	out = []versionView{}
-	t := texts{r: r}
+	t := app.NewTexts(r)
 	for i, v := range versions {
 		if limit > 0 && i == limit {
 			break
 		}
-		c, err := t.compare(ctx, v, i+1 < len(versions))
+		c, err := t.Compare(ctx, v, i+1 < len(versions))
 		if err != nil {
 			return nil, nil, err
 		}
 		out = append(out, viewVersion(v, c))
 	}
-	return out, t.damage, nil
-}
-
-// texts reads the texts of versions, one after the other, newest first.
-type texts struct {
-	r      archive.Reader
-	last   archive.Version // whose text is kept
-	text   []byte
-	damage error // the first damaged text
-}
-
-// compare says what a version changed in the one before, which is kept or not.
-func (t *texts) compare(ctx context.Context, v archive.Version, before bool) (archive.Comparison, error) {
-	_, text, err := t.read(ctx, v.Device, v.Number)
-	if err != nil {
-		return t.damaged(err)
-	}
-	if !before {
-		return archive.Begin(v, text), nil
-	}
-	old, oldText, err := t.read(ctx, v.Device, v.Number-1)
-	if err != nil {
-		return t.damaged(err)
-	}
-	return archive.Compare(old, v, oldText, text), nil
-}
-
-func (t *texts) read(ctx context.Context, device string, number int) (archive.Version, []byte, error) {
-	if t.last.Device == device && t.last.Number == number {
-		return t.last, t.text, nil
-	}
-	v, text, err := t.r.Normal(ctx, device, archive.Which{Number: number})
-	if err != nil {
-		return v, nil, err
-	}
-	t.last, t.text = v, text
-	return v, text, nil
-}
-
-// damaged takes a damaged text for a gap in the listing.
-func (t *texts) damaged(err error) (archive.Comparison, error) {
-	if !errors.Is(err, archive.ErrDamaged) {
-		return archive.Comparison{}, err
-	}
-	if t.damage == nil {
-		t.damage = err
-	}
-	return archive.Comparison{Summary: "(not readable: confhaul archive verify)"}, nil
+	return out, t.Damage, nil
 }
 
 func (e *env) printLog(d archive.Device, versions []versionView, now time.Time) error {
