@@ -156,7 +156,10 @@ func (s *Scheduler) Fleet(now time.Time) Fleet {
 }
 
 func (s *Scheduler) stale(e *entry, now time.Time) bool {
-	since := e.state.Believed(now).GoodStarted
+	since := e.state.GoodStarted
+	if since.After(now) { // a clock that is off wrote it; the whole copy is made for such a one only
+		since = e.state.Believed(now).GoodStarted
+	}
 	if since.IsZero() {
 		since = e.device.FirstSeen
 	}

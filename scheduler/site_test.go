@@ -311,10 +311,11 @@ func TestFleetCounts(t *testing.T) {
 	add("fresh", "a", 9*day, 0, backup.State{GoodStarted: now.Add(-25 * time.Hour)})
 	add("old", "b", 9*day, 0, backup.State{GoodStarted: now.Add(-27 * time.Hour)})
 	add("weekly", "b", 9*day, 7*day, backup.State{GoodStarted: now.Add(-6 * day)})
+	add("ahead", "c", 2*day, 0, backup.State{GoodStarted: now.Add(time.Hour)})
 	add("keys", "c", time.Hour, 0, backup.State{Block: &backup.Block{Kind: fault.HostKey, At: now}})
 	s.apply(backup.Change{Bucket: backup.BucketSites, Site: device.Site{Name: "b", Paused: &device.Pause{}}})
 	f := s.Fleet(now)
-	if f.Stale != 2 || len(f.Blocked) != 1 || f.Blocked[fault.HostKey] != 1 || !slices.Equal(f.Held, []string{"b"}) {
-		t.Errorf("stale %d, want 2; blocked %v, want one for its host key; held %v, want b", f.Stale, f.Blocked, f.Held)
+	if f.Stale != 3 || len(f.Blocked) != 1 || f.Blocked[fault.HostKey] != 1 || !slices.Equal(f.Held, []string{"b"}) {
+		t.Errorf("stale %d, want 3; blocked %v, want one for its host key; held %v, want b", f.Stale, f.Blocked, f.Held)
 	}
 }

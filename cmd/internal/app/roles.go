@@ -85,9 +85,6 @@ func (p *Process) observe(ctx context.Context, s *scheduler.Scheduler) telemetry
 	for kind, n := range seen.Blocked {
 		f.Blocked[string(kind)] = n
 	}
-	if paused, err := p.PausedCredentials(ctx); err == nil {
-		f.PausedCredentials = slices.Collect(maps.Keys(paused))
-	}
 	if tasks, err := p.Queue.Counts(ctx, seen.Sites); err == nil { // without Redis these are not known, and readiness says so
 		f.Tasks = tasks
 	}
@@ -97,6 +94,12 @@ func (p *Process) observe(ctx context.Context, s *scheduler.Scheduler) telemetry
 				f.SitesWithoutWorker = append(f.SitesWithoutWorker, site)
 			}
 		}
+	}
+	if !p.Conn.Connected() { // or the scrape would wait for it
+		return f
+	}
+	if paused, err := p.PausedCredentials(ctx); err == nil {
+		f.PausedCredentials = slices.Collect(maps.Keys(paused))
 	}
 	return f
 }

@@ -155,7 +155,7 @@ const behindMin = 15 * time.Minute
 // printFull says that snapshots will soon be refused, or that the archiver is behind, where that is so.
 func (e *env) printFull(ctx context.Context, p *app.Parts) error {
 	b, err := p.Stream.Backlog(ctx)
-	words := ""
+	var words string
 	switch {
 	case err != nil:
 		return err
