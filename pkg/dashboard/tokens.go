@@ -111,8 +111,7 @@ func (t *Tokens) find(d digest) (found owner, ok bool) {
 	return found, ok
 }
 
-// readTokens takes the whole file. One that others can read is refused, as is one that the group can write: whoever can write
-// it is an operator.
+// readTokens takes the whole file. One that others can use is refused: whoever can write it is an operator.
 func readTokens(path string) ([]owner, error) {
 	fail := func(err error) ([]owner, error) {
 		if e, ok := errors.AsType[*fs.PathError](err); ok {
@@ -135,8 +134,8 @@ func readTokens(path string) ([]owner, error) {
 	if info, err = f.Stat(); err != nil {
 		return fail(err)
 	}
-	if mode := info.Mode().Perm(); mode&0o027 != 0 {
-		return fail(fmt.Errorf("others can use it (mode %04o): chmod 600 %s, or 640 for a group that may read it", mode, path))
+	if err := secret.CheckPrivate(path, info); err != nil {
+		return fail(err)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, tokenFileMax+1))
 	if err != nil {

@@ -83,7 +83,7 @@ func TestTokensFollowTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.yaml")
 	anna, annaLine := tokenLine("anna", RoleOperator)
 	bert, bertLine := tokenLine("bert", RoleViewer)
-	writeTokens(t, path, 0o640, "tokens:\n"+annaLine)
+	writeTokens(t, path, 0o600, "tokens:\n"+annaLine)
 	tokens, err := OpenTokens(path)
 	if err != nil {
 		t.Fatal(err)
