@@ -120,7 +120,7 @@ func (p *pages) order(by string, form url.Values) (order, error) {
 }
 
 func (p *pages) deviceOrder(by, what, id string) (order, error) {
-	row, ok := p.Fleet.Picture(time.Now()).device(id)
+	row, ok := p.Fleet.device(id, time.Now())
 	if !ok {
 		return order{}, fmt.Errorf("device %q: %w", id, errUnknown)
 	}

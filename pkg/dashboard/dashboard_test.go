@@ -22,7 +22,7 @@ func TestPages(t *testing.T) {
 		"/": {200, []string{"1,000 devices at 40 sites", "credential old-fleet is paused", "confhaul unblock --credential old-fleet", "core upgrade",
 			"no worker serves", "confhaul unblock edge-00", "drop telnet", "<b>20</b> blocked", "Resume the credential"}},
 		"/devices?status=blocked&kind=hostkey":      {200, []string{"10 of 1,000 devices", "confhaul hostkey accept edge-00008 SHA256:Zq2b"}},
-		"/devices?page=2":                           {200, []string{"page 2 of 10", "page=1", "page=3"}},
+		"/devices?page=2":                           {200, []string{"page 2 of 20", "page=1", "page=3"}},
 		"/devices?q=%3Cscript%3E":                   {200, []string{"0 of 1,000", `value="&lt;script&gt;"`}},
 		"/sites":                                    {200, []string{"40 sites", "paused", "20 sessions, 0.5 new/s", "250 scheduled", "no worker"}},
 		"/site?name=site-03":                        {200, []string{"core upgrade", "Resume the site"}},

@@ -2,7 +2,9 @@ package dashboard
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +24,24 @@ type record struct {
 	device  device.Device // without ID: only its state has come yet
 	state   backup.State
 	request backup.Request
+
+	// What pictures and lists need of each device, made once.
+	status   backup.Status
+	since    time.Time // from when the age of its backups counts: the last proven one, or when it was first seen
+	stale    time.Time // when it becomes stale
+	haystack string    // what a text is looked for in, in lower case
+}
+
+// settle makes what follows from the rest of the record.
+func (r *record) settle(usual time.Duration) {
+	r.status = r.state.Status()
+	if r.since = r.state.Believed(time.Now()).GoodStarted; r.since.IsZero() {
+		r.since = r.device.FirstSeen
+	}
+	r.stale = r.since.Add(backup.StaleAfter(r.device.Interval, usual))
+	r.haystack = strings.ToLower(strings.Join([]string{
+		r.device.ID, r.device.Name, r.device.Address, r.state.Identity, r.state.Version, r.state.Reason,
+	}, "\n"))
 }
 
 // Fleet is what is known of all devices, in memory: what watches bring is applied to it, and pages are made of pictures of
@@ -31,8 +51,9 @@ type Fleet struct {
 
 	mu       sync.RWMutex
 	ready    bool
-	moved    bool // since the last picture
-	records  map[string]*record
+	moved    bool                   // since the last picture
+	records  map[string]*record     // by key
+	byID     map[string]*record     // devices that are enabled
 	sites    map[string]device.Site // by name
 	breakers map[string]backup.Breaker
 	changes  []backup.Diff // newest last, at most changesMax
@@ -43,7 +64,7 @@ type Fleet struct {
 
 // NewFleet knows nothing yet; usual is the interval of the settings.
 func NewFleet(usual time.Duration) *Fleet {
-	return &Fleet{usual: usual, records: map[string]*record{}, sites: map[string]device.Site{}, breakers: map[string]backup.Breaker{}}
+	return &Fleet{usual: usual, records: map[string]*record{}, byID: map[string]*record{}, sites: map[string]device.Site{}, breakers: map[string]backup.Breaker{}}
 }
 
 // Apply takes in a record that came, changed or went.
@@ -68,9 +89,17 @@ func (f *Fleet) Apply(c backup.Change) error {
 		}
 		return nil
 	}
+	f.applyDevice(c)
+	return nil
+}
+
+func (f *Fleet) applyDevice(c backup.Change) {
 	next := record{}
 	if known := f.records[c.Key]; known != nil {
 		next = *known
+		if id := known.device.ID; f.byID[id] == known { // it may stand under the key of another site by now
+			delete(f.byID, id)
+		}
 	}
 	switch c.Bucket {
 	case backup.BucketDevices:
@@ -82,10 +111,13 @@ func (f *Fleet) Apply(c backup.Change) error {
 	}
 	if c.Deleted && next.device.ID == "" && next.state.Status() == backup.StatusPending && next.request.ID == "" {
 		delete(f.records, c.Key)
-	} else {
-		f.records[c.Key] = &next
+		return
 	}
-	return nil
+	next.settle(f.usual)
+	f.records[c.Key] = &next
+	if next.device.ID != "" && next.device.Enabled {
+		f.byID[next.device.ID] = &next
+	}
 }
 
 // Ready says that all that stood in the registry has come.
@@ -120,13 +152,12 @@ func (f *Fleet) recent(site string, n int) []backup.Diff {
 	return out
 }
 
-// device finds a device by its id.
-func (p *Picture) device(id string) (Row, bool) {
-	i, ok := p.byID[id]
-	if !ok {
-		return Row{}, false
-	}
-	return p.Rows[i], true
+// device finds an enabled device by its id, as it is at this moment.
+func (f *Fleet) device(id string, now time.Time) (Row, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	r, ok := f.byID[id]
+	return newRow(r, now), ok
 }
 
 // Picture is the fleet as it is now, or was a second ago.
@@ -142,19 +173,14 @@ func (f *Fleet) Picture(now time.Time) *Picture {
 	f.mu.Lock()
 	f.moved = false
 	p := &Picture{At: now, Ready: f.ready}
-	records := make([]*record, 0, len(f.records))
-	for _, r := range f.records {
-		if r.device.ID != "" && r.device.Enabled {
-			records = append(records, r)
-		}
-	}
+	records := slices.AppendSeq(make([]*record, 0, len(f.byID)), maps.Values(f.byID))
 	sites := make([]device.Site, 0, len(f.sites))
 	for _, s := range f.sites {
 		sites = append(sites, s)
 	}
 	p.Paused = paused(f.breakers)
 	f.mu.Unlock()
-	p.paint(records, sites, f.usual)
+	p.paint(records, sites)
 	f.mu.Lock()
 	f.picture = p
 	f.mu.Unlock()

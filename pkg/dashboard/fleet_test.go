@@ -240,7 +240,7 @@ func TestPicture(t *testing.T) {
 	if len(p.Sites) != labSites || p.Sites[0].Site.Name != "site-00" || p.Sites[0].All != 25 {
 		t.Errorf("%d sites, %+v", len(p.Sites), p.Sites[0])
 	}
-	if !slices.IsSortedFunc(p.Rows, worst) || p.Rows[0].Status != backup.StatusBlocked || p.Rows[999].Status != backup.StatusOK {
+	if !slices.IsSortedFunc(p.Rows, worst) || p.Rows[0].Status() != backup.StatusBlocked || p.Rows[999].Status() != backup.StatusOK {
 		t.Error("rows are not worst first")
 	}
 	stale := 0

@@ -18,9 +18,9 @@ const (
 	overviewTrouble = 15
 	overviewSites   = 12
 	overviewChanges = 10
-	devicesPage     = 100
-	sitesPage       = 100
-	siteTrouble     = 50
+	devicesPage     = 50
+	sitesPage       = 50
+	siteTrouble     = 30
 	siteChanges     = 20
 	versionsMax     = 25
 	requestAge      = 24 * time.Hour // for how long a request waits for its backup
@@ -137,13 +137,10 @@ func (p *pages) changes(w http.ResponseWriter, r *http.Request) {
 
 func (p *pages) device(w http.ResponseWriter, r *http.Request) {
 	now, id := time.Now(), r.URL.Query().Get("id")
-	row, ok := p.Fleet.Picture(now).device(id)
+	row, ok := p.Fleet.device(id, now)
 	if !ok {
 		p.fail(w, r, http.StatusNotFound, fmt.Errorf("device %q: %w in the inventory, or it is disabled", id, errUnknown))
 		return
-	}
-	if latest := p.Fleet.known(row.device.Key()); latest != nil && latest.device.ID == id { // whoever has just changed it sees that
-		row = newRow(latest, now, p.Fleet.usual)
 	}
 	type body struct {
 		Row
@@ -181,7 +178,7 @@ func (p *pages) diff(w http.ResponseWriter, r *http.Request) {
 			p.fail(w, r, http.StatusForbidden, errViewer)
 			return
 		}
-		row, _ := p.Fleet.Picture(time.Now()).device(id)
+		row, _ := p.Fleet.device(id, time.Now())
 		a := Action{By: user.Name, What: "show-secrets", Device: id}
 		if row.record != nil {
 			a.Site = row.device.Site

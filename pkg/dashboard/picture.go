@@ -15,19 +15,25 @@ import (
 type Row struct {
 	*record
 
-	Status backup.Status
-	Stale  bool
-	Since  time.Time // from when the age of its backups counts: the last proven one, or when it was first seen
+	Stale bool
+	rank  int8  // how much it needs somebody, from 0
+	from  int64 // Since in unix seconds, at hand for sorting
 }
 
 // ID is the device's.
 func (r Row) ID() string { return r.device.ID }
 
 // Device is the registry's record.
-func (r Row) Device() device.Device { return r.device }
+func (r Row) Device() *device.Device { return &r.device }
+
+// Status is the word for it.
+func (r Row) Status() backup.Status { return r.status }
+
+// Since is from when the age of its backups counts.
+func (r Row) Since() time.Time { return r.since }
 
 // State is what is known of its backups.
-func (r Row) State() backup.State { return r.state }
+func (r Row) State() *backup.State { return &r.state }
 
 // Reason is what is wrong, "" where nothing is.
 func (r Row) Reason() string {
@@ -46,7 +52,7 @@ type Counts struct{ All, OK, Failing, Blocked, Pending, Stale int }
 
 func (c *Counts) add(r Row) {
 	c.All++
-	switch r.Status {
+	switch r.status {
 	case backup.StatusOK:
 		c.OK++
 	case backup.StatusFailing:
@@ -76,7 +82,6 @@ type Picture struct {
 	Sites  []SiteSum // by name
 	All    Counts
 	Paused []backup.Breaker // credentials, by name
-	byID   map[string]int
 	bySite map[string]int
 }
 
@@ -90,8 +95,8 @@ func paused(breakers map[string]backup.Breaker) []backup.Breaker {
 }
 
 // paint fills the picture; sites without a device are in it too.
-func (p *Picture) paint(records []*record, sites []device.Site, usual time.Duration) {
-	p.Rows, p.byID, p.bySite = make([]Row, 0, len(records)), make(map[string]int, len(records)), map[string]int{}
+func (p *Picture) paint(records []*record, sites []device.Site) {
+	p.Rows, p.bySite = make([]Row, 0, len(records)), map[string]int{}
 	for _, s := range sites {
 		p.Sites = append(p.Sites, SiteSum{Site: s})
 	}
@@ -100,7 +105,7 @@ func (p *Picture) paint(records []*record, sites []device.Site, usual time.Durat
 		named[s.Name] = true
 	}
 	for _, r := range records {
-		p.Rows = append(p.Rows, newRow(r, p.At, usual))
+		p.Rows = append(p.Rows, newRow(r, p.At))
 		if s := r.device.Site; !named[s] {
 			named[s] = true
 			p.Sites = append(p.Sites, SiteSum{Site: device.Site{Name: s}})
@@ -111,52 +116,51 @@ func (p *Picture) paint(records []*record, sites []device.Site, usual time.Durat
 	for i := range p.Sites {
 		p.bySite[p.Sites[i].Site.Name] = i
 	}
-	for i, r := range p.Rows {
-		p.byID[r.device.ID] = i
+	for i := range p.Rows {
+		r := p.Rows[i]
 		sum := &p.Sites[p.bySite[r.device.Site]]
 		sum.add(r)
 		p.All.add(r)
-		if sum.Oldest.record == nil || r.Since.Before(sum.Oldest.Since) {
+		if sum.Oldest.record == nil || r.from < sum.Oldest.from {
 			sum.Oldest = r
 		}
 	}
 }
 
-func newRow(r *record, now time.Time, usual time.Duration) Row {
-	row := Row{record: r, Status: r.state.Status(), Since: r.state.Believed(now).GoodStarted}
-	if row.Since.IsZero() {
-		row.Since = r.device.FirstSeen
+func newRow(r *record, now time.Time) Row {
+	if r == nil {
+		return Row{}
 	}
-	row.Stale = now.Sub(row.Since) > backup.StaleAfter(r.device.Interval, usual)
+	row := Row{record: r, Stale: now.After(r.stale), from: r.since.Unix()}
+	row.rank = rank(r.status, row.Stale)
 	return row
 }
 
-// rank is how much a device needs somebody.
-func (r Row) rank() int {
+func rank(status backup.Status, stale bool) int8 {
 	switch {
-	case r.Status == backup.StatusBlocked:
+	case status == backup.StatusBlocked:
 		return 0
-	case r.Status == backup.StatusFailing && r.Stale:
+	case status == backup.StatusFailing && stale:
 		return 1
-	case r.Stale:
+	case stale:
 		return 2
-	case r.Status == backup.StatusFailing:
+	case status == backup.StatusFailing:
 		return 3
-	case r.Status == backup.StatusPending:
+	case status == backup.StatusPending:
 		return 4
 	}
 	return 5
 }
 
 // troubled says whether somebody should look at the device.
-func (r Row) troubled() bool { return r.rank() < 4 }
+func (r Row) troubled() bool { return r.rank < 4 }
 
 // worst puts first what needs somebody most, and among equals the oldest backup.
 func worst(a, b Row) int {
-	if c := cmp.Compare(a.rank(), b.rank()); c != 0 {
+	if c := cmp.Compare(a.rank, b.rank); c != 0 {
 		return c
 	}
-	if c := a.Since.Compare(b.Since); c != 0 {
+	if c := cmp.Compare(a.from, b.from); c != 0 {
 		return c
 	}
 	return strings.Compare(a.device.ID, b.device.ID)
@@ -174,18 +178,10 @@ func (f Filter) takes(r Row) bool {
 	case f.Site != "" && r.device.Site != f.Site,
 		f.Kind != "" && string(r.state.Kind) != f.Kind,
 		f.Status == statusStale && !r.Stale,
-		f.Status != "" && f.Status != statusStale && string(r.Status) != f.Status:
+		f.Status != "" && f.Status != statusStale && string(r.status) != f.Status:
 		return false
-	case f.Text == "":
-		return true
 	}
-	d := &r.device
-	for _, text := range []string{d.ID, d.Name, d.Address, r.state.Identity, r.state.Reason, r.state.Version} {
-		if strings.Contains(strings.ToLower(text), f.Text) {
-			return true
-		}
-	}
-	return false
+	return f.Text == "" || strings.Contains(r.haystack, f.Text)
 }
 
 // list is the page-th (from 0) of the pages of n rows that the filter takes, and how many it takes in all.
