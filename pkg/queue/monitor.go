@@ -17,14 +17,14 @@ type monitorConn struct{ client redis.UniversalClient }
 func (m monitorConn) MakeRedisClient() any { return m.client }
 
 // Monitor is asynqmon for the Redis at url, to be served below root (as in /queues), without any action that changes a
-// queue. Close it when the server has stopped.
-func Monitor(url secret.URL, root string) (handler http.Handler, closeMonitor func() error, err error) {
+// queue unless actions are allowed. Close it when the server has stopped.
+func Monitor(url secret.URL, root string, actions bool) (handler http.Handler, closeMonitor func() error, err error) {
 	client, err := open(url, 0)
 	if err != nil {
 		return nil, nil, err
 	}
 	var conn asynq.RedisConnOpt = monitorConn{client}
-	h := asynqmon.New(asynqmon.Options{RootPath: root, RedisConnOpt: conn, ReadOnly: true})
+	h := asynqmon.New(asynqmon.Options{RootPath: root, RedisConnOpt: conn, ReadOnly: !actions})
 	return h, func() error {
 		if err := h.Close(); err != nil && !errors.Is(err, redis.ErrClosed) { // its parts close the one client in turn
 			return err

@@ -93,7 +93,7 @@ func TestFailover(t *testing.T) {
 	t.Cleanup(func() { _ = c.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), 2*failoverTimeout)
 	t.Cleanup(cancel)
-	monitor, closeMonitor, err := Monitor(r.URL, "/queues")
+	monitor, closeMonitor, err := Monitor(r.URL, "/queues", false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func newFront(t *testing.T, login bool) *front {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- f.serveDashboard(ctx, guard) }()
+	go func() { ended <- f.serveDashboard(ctx, guard, false) }()
 	if err := f.HTTP.Listen(ctx, s.Listen, f.Log); err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestRefused(t *testing.T) {
 			s := settings.Default()
 			s.Dashboard.Tokens = path
 			p := &Process{Parts: &Parts{Settings: s}, Log: slog.New(slog.DiscardHandler)}
-			if err := ServeDashboard(t.Context(), p); err == nil || !strings.Contains(err.Error(), "chmod 600 "+path) {
+			if err := Dashboard(false)(t.Context(), p); err == nil || !strings.Contains(err.Error(), "chmod 600 "+path) {
 				t.Errorf("got %v", err)
 			}
 		},

@@ -153,22 +153,25 @@ func (p *Process) compareClocks(ctx context.Context) {
 	p.Ready.Set("clock", err)
 }
 
-// ServeDashboard serves the dashboard on the process's listener, where that is on loopback or there is a login.
-func ServeDashboard(ctx context.Context, p *Process) error {
-	login, err := p.login(time.Now)
-	if errors.Is(err, errNoLogin) {
-		p.Log.Warn("dashboard not served", "err", err)
-		<-ctx.Done()
-		return nil
+// Dashboard is the dashboard's role: it serves the pages on the process's listener, where that is on loopback or there is a
+// login. queueActions lets operators change the queues through asynqmon too.
+func Dashboard(queueActions bool) Role {
+	return func(ctx context.Context, p *Process) error {
+		login, err := p.login(time.Now)
+		if errors.Is(err, errNoLogin) {
+			p.Log.Warn("dashboard not served", "err", err)
+			<-ctx.Done()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return p.serveDashboard(ctx, login, queueActions)
 	}
-	if err != nil {
-		return err
-	}
-	return p.serveDashboard(ctx, login)
 }
 
-func (p *Process) serveDashboard(ctx context.Context, login *dashboard.Login) error {
-	monitor, closeMonitor, err := queue.Monitor(p.Settings.Redis, dashboard.QueuesPath)
+func (p *Process) serveDashboard(ctx context.Context, login *dashboard.Login, queueActions bool) error {
+	monitor, closeMonitor, err := queue.Monitor(p.Settings.Redis, dashboard.QueuesPath, queueActions)
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func Up(ctx context.Context, s settings.Settings, log *slog.Logger, extra []Role
 			}
 			return Schedule(true)(ctx, p)
 		},
-		Work(nil), Archive, ServeDashboard,
+		Work(nil), Archive, Dashboard(false),
 	}, extra...)
 	return Run(ctx, s, log, roles, after)
 }

@@ -117,9 +117,15 @@ archive is not written, snapshots stay on the stream, which refuses new ones whe
 }
 
 func (e *env) dashboardCmd() *cobra.Command {
-	address := ""
+	address, queueActions := "", false
 	cmd := &cobra.Command{
-		Use: "dashboard", Short: "Serve the queues' dashboard, read-only", Args: args(cobra.NoArgs),
+		Use: "dashboard", Short: "Serve pages about the fleet, and buttons for operators",
+		Long: `Serve pages about the fleet: how fresh the backups of every site are, which devices are blocked, failing or stale and what
+helps, the queues, paused credentials, what changed, and each device's history where the archive (archive.dir) is on this
+machine. Operators can ask for a backup, lift a block, pause and resume sites and resume credentials there. The pages need no
+JavaScript; with it they keep themselves true. At /queues stands asynqmon, the queues' own dashboard, which changes nothing
+unless --allow-actions is given: what its buttons do to a task is undone by the scheduler, and no block is lifted by it.`,
+		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, log, err := e.process(address, "tokens")
 			if err != nil {
@@ -128,10 +134,11 @@ func (e *env) dashboardCmd() *cobra.Command {
 			if err := app.CheckDashboard(s); err != nil {
 				return usage(err)
 			}
-			return app.Run(cmd.Context(), s, log.With("process", "dashboard"), []app.Role{app.ServeDashboard}, nil)
+			return app.Run(cmd.Context(), s, log.With("process", "dashboard"), []app.Role{app.Dashboard(queueActions)}, nil)
 		},
 	}
 	listen(cmd, &address)
+	cmd.Flags().BoolVar(&queueActions, "allow-actions", false, "let operators run, archive and delete tasks at /queues")
 	cmd.AddCommand(e.dashboardTokenCmd())
 	return cmd
 }
