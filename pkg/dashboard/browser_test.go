@@ -200,6 +200,9 @@ func TestBrowser(t *testing.T) {
 	} {
 		b.visit(operator.URL, path, name, desk)
 		b.visit(operator.URL, path, name, phone)
+		if name != "fleet" && name != "device" && name != "site" && name != "diff" {
+			continue
+		}
 		b.visit(viewer.URL, path, "viewer-"+name, desk)
 		if n := eval[int](b, "document.querySelectorAll('form[method=post], main button:not(.filter button)').length"); n > 0 {
 			t.Errorf("%s: a viewer has %d buttons", path, n)

@@ -15,7 +15,7 @@ import (
 
 // How many of each thing a page has.
 const (
-	overviewTrouble = 15
+	overviewTrouble = 10
 	overviewSites   = 12
 	overviewChanges = 10
 	devicesPage     = 50

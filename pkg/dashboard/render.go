@@ -26,7 +26,7 @@ var build = digestOf("static/style.css", "static/live.js")
 
 func parse(names ...string) map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(template.FuncMap{
-		"ago": func(t time.Time) string { return backup.Since(t, time.Now()) }, "utc": utc, "number": number, "bar": bar, "visible": visible,
+		"ago": func(t time.Time) string { return backup.Since(t, time.Now()) }, "utc": utc, "number": number, "plural": plural, "bar": bar, "visible": visible,
 		"mark": func(status any) string { return marks[fmt.Sprint(status)] }, "button": func(d doing, fields ...string) form { return form{d, fields} },
 		"list": func(s []string) string { return strings.Join(s, ", ") }, "build": func() string { return build },
 		"bytes": sizeWords, "lines": lineWords, "dec": func(n int) int { return n - 1 },
@@ -163,6 +163,13 @@ func number(n int) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return number(n) + " " + one + "s"
 }
 
 func sizeWords(n int) string {
