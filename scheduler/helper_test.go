@@ -128,7 +128,7 @@ func (r *replica) start() {
 
 func (h *house) newQueue(url secret.URL) *spyQueue {
 	h.t.Helper()
-	c, err := queue.NewClient(url)
+	c, err := queue.NewClient(queue.Address{URL: url})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -344,7 +344,7 @@ func (h *house) work(outcome func(id string, s *backup.State) backup.Next, sites
 	h.t.Helper()
 	runs := make(chan run, 100)
 	s, err := queue.NewServer(queue.ServerOptions{
-		URL: h.url, Sessions: 10, Grace: 6 * time.Second, Log: slog.New(slog.DiscardHandler),
+		Address: queue.Address{URL: h.url}, Sessions: 10, Grace: 6 * time.Second, Log: slog.New(slog.DiscardHandler),
 		Handler: func(_ context.Context, site string, t backup.Task) (backup.Next, error) {
 			return h.backUp(runs, outcome, site, t)
 		},

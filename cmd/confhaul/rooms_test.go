@@ -17,8 +17,10 @@ const module = "github.com/confhaul/confhaul/"
 var rooms = map[string][]string{
 	"pkg/fault": nouns, "pkg/secret": nouns, "pkg/device": nouns, "pkg/backup": nouns,
 
-	"pkg/settings": nouns, "pkg/inventory": nouns, "pkg/queue": nouns, "pkg/sshclient": nouns, "pkg/routeros": nouns,
-	"pkg/natsio": nouns, "pkg/telemetry": nouns, "pkg/filelock": {}, "pkg/delta": {},
+	"pkg/transport": {"pkg/secret"}, "pkg/transport/transporttest": {"pkg/transport"},
+	"pkg/settings": append([]string{"pkg/transport"}, nouns...), "pkg/queue": append([]string{"pkg/transport"}, nouns...),
+	"pkg/natsio": append([]string{"pkg/transport"}, nouns...), "pkg/inventory": nouns, "pkg/sshclient": nouns, "pkg/routeros": nouns,
+	"pkg/telemetry": nouns, "pkg/filelock": {}, "pkg/delta": {},
 	"pkg/stream": append([]string{"pkg/natsio", "pkg/delta"}, nouns...), "pkg/state": append([]string{"pkg/natsio"}, nouns...),
 
 	"pkg/archive":             append([]string{"pkg/routeros", "pkg/filelock", "pkg/delta"}, nouns...),
@@ -31,7 +33,7 @@ var rooms = map[string][]string{
 
 	"pkg/embedded": append([]string{"pkg/filelock"}, nouns...), "pkg/routersim": nouns,
 	"pkg/pacetest":              nouns,
-	"pkg/embedded/embeddedtest": append([]string{"pkg/embedded"}, nouns...),
+	"pkg/embedded/embeddedtest": append([]string{"pkg/embedded", "pkg/transport", "pkg/transport/transporttest"}, nouns...),
 	"pkg/sshclient/sshtest":     nouns,
 	"pkg/natsio/natsiotest":     append([]string{"pkg/natsio"}, nouns...),
 
@@ -51,6 +53,7 @@ var owners = map[string][]string{
 	"golang.org/x/crypto/ssh":                  {"pkg/sshclient", "pkg/routersim", "pkg/sshclient/sshtest", "pkg/bench"}, // bench: the bare loop
 	"golang.org/x/crypto/ssh/knownhosts":       {"pkg/sshclient"},
 	"github.com/pkg/sftp":                      {"pkg/sshclient", "pkg/routersim"},
+	"github.com/nats-io/nkeys":                 {"pkg/natsio", "pkg/access"},
 	"github.com/nats-io/nats.go":               {"pkg/natsio", "pkg/state", "pkg/stream", "pkg/chaos"}, // chaos: a plain consumer, as the second opinion
 	"github.com/nats-io/nats.go/jetstream":     {"pkg/natsio", "pkg/state", "pkg/stream", "pkg/chaos", "pkg/natsio/natsiotest"},
 	"github.com/nats-io/nats-server/v2/server": {"pkg/embedded", "pkg/natsio/natsiotest"},

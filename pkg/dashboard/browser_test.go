@@ -242,7 +242,7 @@ func TestBrowserQueues(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)
 	address := embeddedtest.Redis(t)
-	c, err := queue.NewClient(address)
+	c, err := queue.NewClient(queue.Address{URL: address})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestBrowserQueues(t *testing.T) {
 	if _, err := c.Ensure(t.Context(), "riga", backup.Task{Device: "edge-7"}, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	monitor, closeMonitor, err := queue.Monitor(address, QueuesPath, false)
+	monitor, closeMonitor, err := queue.Monitor(queue.Address{URL: address}, QueuesPath, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/secret"
+	"github.com/confhaul/confhaul/pkg/transport"
 )
 
 const (
@@ -32,9 +33,14 @@ const (
 
 // Options say where and how to connect.
 type Options struct {
-	// URL is one address or several with commas between them. It may carry a token or user:password.
+	// URL is one address or several with commas between them. It may carry a token, user:password, or the user alone whose
+	// password stands in PasswordFile.
 	URL  secret.URL
 	Name string // of this process, as the server's monitoring shows it
+	// PasswordFile, CredsFile and NkeyFile are ways to log in, one of which may be set. They and the files of TLS are read for
+	// each connection: what was replaced in them holds from the next one on. Only another nkey needs another process.
+	PasswordFile, CredsFile, NkeyFile string
+	TLS                               transport.TLS // for addresses that begin with tls or wss
 	// Wait makes Connect wait for a server that is not there yet, for as long as its context lasts.
 	Wait bool
 	// OnChange hears of every change, one call at a time: up, or down with the reason, once for each outage and also for a
@@ -45,15 +51,20 @@ type Options struct {
 
 // Conn is a connection that comes back by itself for as long as it is not closed. It is safe for concurrent use.
 type Conn struct {
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	notify  func(up bool, err error)
-	toldOff bool // OnChange knows of the outage; only nats.go's callback goroutine touches it
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	unread atomic.Pointer[error] // why a file could not be read for the last login
+
+	telling              sync.Mutex // held while notify is called
+	notify               func(up bool, err error)
+	toldOff, toldRefusal bool // of the present outage, and of a refusal in it
 
 	opened  chan struct{} // closed when first connected
 	once    sync.Once
 	closed  chan struct{} // closed when nats.go makes no more callbacks
 	closing atomic.Bool
+
+	watching sync.WaitGroup
 
 	mu         sync.Mutex
 	session    context.Context // ends when a new connection replaces the one it stands for
@@ -73,16 +84,21 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		defer cancel()
 	}
 	c := &Conn{notify: o.OnChange, opened: make(chan struct{}), closed: make(chan struct{})}
+	login, err := c.login(o)
+	if err != nil {
+		return nil, fault.New(fault.Infrastructure, "connect to NATS", "%w", err)
+	}
 	c.session, c.endSession = context.WithCancel(context.Background())
 	d := &dialer{ctx: first}
-	nc, err := nats.Connect(o.URL.Reveal(), c.options(o, d)...)
+	nc, err := nats.Connect(login.addresses, append(c.options(o, d), login.options...)...)
 	if err != nil {
 		if cause := context.Cause(first); cause != nil {
 			err = cause
 		}
-		return nil, fault.New(fault.Infrastructure, "connect to NATS", "%s: %w", redacted(o.URL), err)
+		return nil, fault.New(fault.Infrastructure, "connect to NATS", "%s: %w", redacted(o.URL), c.explain(err))
 	}
 	c.nc = nc
+	c.watching.Go(func() { c.watchRefusals(nc) })
 	select {
 	case <-c.opened:
 	case <-first.Done():
@@ -140,7 +156,7 @@ func (c *Conn) options(o Options, d *dialer) []nats.Option {
 		nats.ReconnectHandler(func(*nats.Conn) { c.up() }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.down(err) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { c.down(err) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.tell(true, err) }),
+		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) { c.complain(nc, err) }),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
 	}
 }
@@ -150,22 +166,64 @@ func (c *Conn) up() {
 	c.endSession()
 	c.session, c.endSession = context.WithCancel(context.Background())
 	c.mu.Unlock()
-	c.toldOff = false
 	c.once.Do(func() { close(c.opened) })
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	c.toldOff, c.toldRefusal = false, false
 	c.tell(true, nil)
 }
 
+// down tells once of an outage, and once of a refusal: a server that comes back may have learned to refuse meanwhile.
 func (c *Conn) down(err error) {
-	if c.toldOff {
-		return
-	}
-	c.toldOff = true
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	c.tellDown(err)
+}
+
+func (c *Conn) tellDown(err error) {
 	if err == nil {
 		err = errors.New("the server ended the connection")
 	}
+	err = c.explain(err)
+	refused := transport.Refused(err)
+	if c.toldOff && (!refused || c.toldRefusal) {
+		return
+	}
+	c.toldOff, c.toldRefusal = true, c.toldRefusal || refused
 	c.tell(false, err)
 }
 
+// complain tells what the server has against a standing connection, or why there is none.
+func (c *Conn) complain(nc *nats.Conn, err error) {
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	if nc.IsConnected() {
+		c.tell(true, err)
+	} else {
+		c.tellDown(err)
+	}
+}
+
+// watchRefusals tells why a server that was reached again has no connection with us: of a TLS handshake that fails nats.go
+// calls nobody. It ends with the connection.
+func (c *Conn) watchRefusals(nc *nats.Conn) {
+	tick := time.NewTicker(ReconnectDelay)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.closed:
+			return
+		case <-tick.C:
+		}
+		c.telling.Lock()
+		if err := nc.LastError(); err != nil && !nc.IsConnected() && transport.Refused(c.explain(err)) {
+			c.tellDown(err)
+		}
+		c.telling.Unlock()
+	}
+}
+
+// tell is called with the lock held: up has it, too, so that nothing is told of an outage after its end.
 func (c *Conn) tell(up bool, err error) {
 	if c.notify != nil && !c.closing.Load() {
 		c.notify(up, err)
@@ -201,6 +259,7 @@ func (c *Conn) Close() {
 	}
 	c.nc.Close()
 	<-c.closed
+	c.watching.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.endSession()

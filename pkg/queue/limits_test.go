@@ -28,7 +28,7 @@ func onEachRedis(t *testing.T, test func(t *testing.T, c *Client, url secret.URL
 				embeddedtest.RequireServer(t)
 			}
 			url := embeddedtest.Start(t, kind).URL()
-			c, err := NewClient(url)
+			c, err := NewClient(Address{URL: url})
 			if err != nil {
 				t.Fatal(err)
 			}

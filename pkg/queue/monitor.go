@@ -7,8 +7,6 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
-
-	"github.com/confhaul/confhaul/pkg/secret"
 )
 
 // monitorConn lets asynqmon use a client of ours.
@@ -16,10 +14,10 @@ type monitorConn struct{ client redis.UniversalClient }
 
 func (m monitorConn) MakeRedisClient() any { return m.client }
 
-// Monitor is asynqmon for the Redis at url, to be served below root (as in /queues), without any action that changes a
+// Monitor is asynqmon for the Redis at an address, to be served below root (as in /queues), without any action that changes a
 // queue unless actions are allowed. Close it when the server has stopped.
-func Monitor(url secret.URL, root string, actions bool) (handler http.Handler, closeMonitor func() error, err error) {
-	client, err := open(url, 0)
+func Monitor(a Address, root string, actions bool) (handler http.Handler, closeMonitor func() error, err error) {
+	client, err := open(a, 0)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -18,7 +18,7 @@ func TestMonitorIsReadOnly(t *testing.T) {
 	if _, err := c.EnsureNow(ctx, "riga", task("r1"), false); err != nil {
 		t.Fatal(err)
 	}
-	h, closeMonitor, err := Monitor(url, "/queues", false)
+	h, closeMonitor, err := Monitor(Address{URL: url}, "/queues", false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,13 +15,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/fault"
@@ -51,44 +48,17 @@ type Client struct {
 	address   secret.URL
 }
 
-// NewClient prepares a client for the Redis at url. It does not connect: Ping does.
-func NewClient(url secret.URL) (*Client, error) {
-	rc, err := open(url, 0)
+// NewClient prepares a client. It does not connect: Ping does.
+func NewClient(a Address) (*Client, error) {
+	rc, err := open(a, 0)
 	if err != nil {
 		return nil, err
 	}
 	return &Client{
 		redis: rc, asynq: asynq.NewClientFromRedisClient(rc), inspector: asynq.NewInspectorFromRedisClient(rc),
-		address: url,
+		address: a.URL,
 	}, nil
 }
-
-// quiet keeps go-redis from writing failed dials to standard error on its own: they come back as errors, and are told once.
-var quiet = sync.OnceFunc(func() { redis.SetLogger(silent{}) })
-
-type silent struct{}
-
-func (silent) Printf(context.Context, string, ...any) {}
-
-// open makes a client whose commands end with their context and are never repeated by the library: a dequeue that is
-// repeated after a time-out strands a task.
-func open(url secret.URL, sessions int) (*redis.Client, error) {
-	quiet()
-	if url.IsSentinel() {
-		return openSentinel(url, sessions)
-	}
-	o, err := redis.ParseURL(url.Reveal())
-	if err != nil {
-		return nil, fmt.Errorf("redis address %s: use redis://host:port/db", url)
-	}
-	o.MaxRetries = -1
-	o.ContextTimeoutEnabled = true
-	o.PoolSize = poolSize(sessions)
-	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return redis.NewClient(o), nil
-}
-
-func poolSize(sessions int) int { return min(poolBase+sessions, poolMax) }
 
 // Close gives up the connections.
 func (c *Client) Close() error { return c.redis.Close() }
@@ -112,7 +82,7 @@ func (c *Client) fail(step string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fault.New(fault.Infrastructure, step, "redis at %s: %w", c.address, err)
+	return fault.New(fault.Infrastructure, step, "redis at %s: %w", c.address, explain(err))
 }
 
 // Skew is how far this machine's clock is ahead of Redis'.

@@ -22,7 +22,7 @@ const testTimeout = 30 * time.Second
 func newTestClient(t *testing.T) (*Client, secret.URL) {
 	t.Helper()
 	url := embeddedtest.Redis(t)
-	c, err := NewClient(url)
+	c, err := NewClient(Address{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,12 @@ func newTestClient(t *testing.T) (*Client, secret.URL) {
 
 func startServer(t *testing.T, url secret.URL, sessions int, h Handler, sites ...string) *Server {
 	t.Helper()
-	s, err := NewServer(ServerOptions{URL: url, Sessions: sessions, Grace: 6 * time.Second, Handler: h, Log: slog.New(slog.DiscardHandler)})
+	return startServerAt(t, Address{URL: url}, sessions, h, sites...)
+}
+
+func startServerAt(t *testing.T, a Address, sessions int, h Handler, sites ...string) *Server {
+	t.Helper()
+	s, err := NewServer(ServerOptions{Address: a, Sessions: sessions, Grace: 6 * time.Second, Handler: h, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

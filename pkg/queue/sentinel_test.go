@@ -53,7 +53,7 @@ func (l *logged) outages(t *testing.T, begun, ended int) {
 func startLoggedServer(t *testing.T, url secret.URL, h Handler, sites ...string) (*Server, *logged) {
 	t.Helper()
 	log := &logged{}
-	s, err := NewServer(ServerOptions{URL: url, Sessions: 4, Grace: 6 * time.Second, Handler: h, Log: slog.New(slog.NewTextHandler(log, nil))})
+	s, err := NewServer(ServerOptions{Address: Address{URL: url}, Sessions: 4, Grace: 6 * time.Second, Handler: h, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,14 +86,14 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	r := embeddedtest.StartSentinel(t)
-	c, err := NewClient(r.URL)
+	c, err := NewClient(Address{URL: r.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), 2*failoverTimeout)
 	t.Cleanup(cancel)
-	monitor, closeMonitor, err := Monitor(r.URL, "/queues", false)
+	monitor, closeMonitor, err := Monitor(Address{URL: r.URL}, "/queues", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestRefusedWrites(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := embeddedtest.Start(t, embedded.RedisServer).URL()
-			c, err := NewClient(url)
+			c, err := NewClient(Address{URL: url})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -239,7 +239,7 @@ func TestRefusedWrites(t *testing.T) {
 func TestBadAddresses(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"redis-sentinel://u:hunter2@a:26379", "redis-sentinel://u:hunter2@a/main", "redis://u:hunter2@h:x"} {
-		_, err := NewClient(secret.NewURL(text))
+		_, err := NewClient(Address{URL: secret.NewURL(text)})
 		if err == nil || !strings.HasPrefix(err.Error(), "redis") || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%v", err)
 		}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/fault"
-	"github.com/confhaul/confhaul/pkg/secret"
 )
 
 const (
@@ -65,7 +64,7 @@ type runningTask struct {
 
 // ServerOptions are what a Server needs.
 type ServerOptions struct {
-	URL      secret.URL
+	Address  Address
 	Sessions int           // at once in this process
 	Grace    time.Duration // from Stop to the last session's end
 	Handler  Handler
@@ -75,7 +74,7 @@ type ServerOptions struct {
 
 // NewServer prepares a server without queues; Serve adds them.
 func NewServer(o ServerOptions) (*Server, error) {
-	rc, err := open(o.URL, o.Sessions)
+	rc, err := open(o.Address, o.Sessions)
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +237,7 @@ func (s *Server) tellRedis(err error) {
 	s.mu.Unlock()
 	switch {
 	case err != nil && !was:
-		s.log.Warn("queue not reachable: waiting for it", "err", err)
+		s.log.Warn("queue not reachable: waiting for it", "err", explain(err))
 	case err == nil && was:
 		s.log.Info("queue reachable again")
 	}

@@ -177,7 +177,7 @@ func TestResultIsNotLost(t *testing.T) {
 	t.Parallel()
 	embeddedtest.RequireServer(t)
 	url := embeddedtest.Start(t, embedded.RedisServer).URL()
-	c, err := NewClient(url)
+	c, err := NewClient(Address{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestResultIsNotLost(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
 	lines := make(chanLog, 1000)
 	s, err := NewServer(ServerOptions{
-		URL: url, Sessions: 1, Grace: 6 * time.Second, Log: slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Address: Address{URL: url}, Sessions: 1, Grace: 6 * time.Second, Log: slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Handler: func(context.Context, string, backup.Task) (backup.Next, error) {
 			close(started)
 			<-release
@@ -234,7 +234,7 @@ func (l chanLog) Write(p []byte) (int, error) {
 // BenchmarkSweep measures a full pass over a sound queue of 10,000 tasks.
 func BenchmarkSweep(b *testing.B) {
 	url := embeddedtest.Redis(b)
-	c, err := NewClient(url)
+	c, err := NewClient(Address{URL: url})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -97,6 +97,35 @@ func withoutUser(address string) string {
 	return p.String()
 }
 
+// IsTLS says whether each of the addresses has a scheme that stands for TLS.
+func (u URL) IsTLS() bool {
+	for part := range strings.SplitSeq(u.Reveal(), ",") {
+		one := NewURL(strings.TrimSpace(part))
+		switch {
+		case u.IsSentinel(): // one scheme before several hosts
+			return u.hasScheme(SentinelTLSScheme)
+		case !one.hasScheme("rediss") && !one.hasScheme("tls") && !one.hasScheme("wss"):
+			return false
+		}
+	}
+	return true
+}
+
+// Login is the user of the address, of the first one where there are several, and whether it has a password.
+func (u URL) Login() (user string, hasPassword bool) {
+	if u.IsSentinel() {
+		s, _ := u.Sentinel() // one that cannot be read has no user either
+		return s.User, !s.Password.Empty()
+	}
+	first, _, _ := strings.Cut(u.Reveal(), ",")
+	p, err := url.Parse(strings.TrimSpace(first))
+	if err != nil || p.User == nil {
+		return "", false
+	}
+	password, _ := p.User.Password()
+	return p.User.Username(), password != ""
+}
+
 // Format prints the address without user and password for every verb.
 func (u URL) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, u.String()) }
 

@@ -14,8 +14,12 @@ import (
 //
 //	redis-sentinel://[user:password@]host:port[,host:port...]/MASTER[/DB][?sentinel_password=...]
 //
-// User and password are Redis'; what they and Sentinel's password hold of @ : / ? # & % is written %XX.
-const SentinelScheme = "redis-sentinel"
+// User and password are Redis'; what they and Sentinel's password hold of @ : / ? # & % is written %XX. With SentinelTLSScheme
+// the connections to the Sentinels and to Redis are TLS.
+const (
+	SentinelScheme    = "redis-sentinel"
+	SentinelTLSScheme = "rediss-sentinel"
+)
 
 // Sentinel is such an address, taken apart.
 type Sentinel struct {
@@ -25,21 +29,24 @@ type Sentinel struct {
 	User             string
 	Password         Text
 	SentinelPassword Text
+	TLS              bool
 }
 
 // masterName holds what Sentinel allows in the name of a master (redis 7.0 src/sentinel.c: "Letters, digits and .-_").
 var masterName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
-// IsSentinel says whether the address begins with SentinelScheme.
-func (u URL) IsSentinel() bool {
+// IsSentinel says whether the address begins with SentinelScheme or SentinelTLSScheme.
+func (u URL) IsSentinel() bool { return u.hasScheme(SentinelScheme) || u.hasScheme(SentinelTLSScheme) }
+
+func (u URL) hasScheme(want string) bool {
 	scheme, _, ok := strings.Cut(u.Reveal(), "://")
-	return ok && strings.EqualFold(scheme, SentinelScheme)
+	return ok && strings.EqualFold(scheme, want)
 }
 
 // Sentinel takes an address that IsSentinel apart, which url.Parse cannot: it has several hosts. The error never repeats
 // the text, which may hold a password where it is wrong, too.
 func (u URL) Sentinel() (Sentinel, error) {
-	var s Sentinel
+	s := Sentinel{TLS: u.hasScheme(SentinelTLSScheme)}
 	_, rest, _ := strings.Cut(u.Reveal(), "://")
 	rest, query, _ := strings.Cut(rest, "?")
 	authority, path, _ := strings.Cut(rest, "/")
@@ -76,10 +83,7 @@ func (s *Sentinel) setUser(authority string) error {
 	if err != nil || p.User == nil || strings.Contains(authority[:at], "@") { // one user, before all Sentinels
 		return errors.New("has a user or password that cannot be read: give them once, before the first Sentinel, and write what is not a letter or digit in them as %XX")
 	}
-	password, ok := p.User.Password()
-	if !ok || password == "" {
-		return errors.New("has a user without a password: use user:password@ or :password@")
-	}
+	password, _ := p.User.Password() // it may stand in a file
 	s.User, s.Password = p.User.Username(), New(password)
 	return nil
 }
@@ -106,5 +110,9 @@ func isHostPort(address string) bool {
 
 // String is the address without user and passwords.
 func (s Sentinel) String() string {
-	return fmt.Sprintf("%s://%s/%s/%d", SentinelScheme, strings.Join(s.Addresses, ","), s.Master, s.DB)
+	scheme := SentinelScheme
+	if s.TLS {
+		scheme = SentinelTLSScheme
+	}
+	return fmt.Sprintf("%s://%s/%s/%d", scheme, strings.Join(s.Addresses, ","), s.Master, s.DB)
 }

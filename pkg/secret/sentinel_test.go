@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ func TestSentinel(t *testing.T) {
 			Addresses: []string{"a:1", "b:2"}, Master: "m-1.x_", User: "u", Password: New("p@,/?"), SentinelPassword: New("q&#"),
 		},
 		"redis-sentinel://:12,3@a:1/m/0": {Addresses: []string{"a:1"}, Master: "m", Password: New("12,3")},
+		"rediss-sentinel://u@a:1,b:2/m":  {Addresses: []string{"a:1", "b:2"}, Master: "m", User: "u", TLS: true},
 	} {
 		u := NewURL(text)
 		got, err := u.Sentinel()
@@ -49,8 +51,6 @@ func TestSentinelRefuses(t *testing.T) {
 		"u:77#x@a:1/m":                    user,
 		"u:77?x@a:1/m":                    master,
 		"u:77%zz@a:1/m":                   user,
-		"u@a:1/m":                         "has a user without a password",
-		"u:@a:1/m":                        "has a user without a password",
 		"a:1":                             master,
 		"a:1/":                            master,
 		"a:1/m n":                         master,
@@ -75,6 +75,22 @@ func TestSentinelRefuses(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "77") || strings.Contains(u.String(), "77") {
 			t.Errorf("the password shows in %v or %s", err, u)
+		}
+	}
+	for text, want := range map[string]bool{
+		"redis://h": false, "rediss://h": true, "RedisS://h": true, "redis-sentinel://a:1,b:2/m": false, "rediss-sentinel://a:1,b:2/m": true,
+		"nats://h": false, "tls://a, tls://b": true, "tls://a,wss://b": true, "tls://a,nats://b": false, "unix:///rediss://": false, "": false,
+	} {
+		if got := NewURL(text).IsTLS(); got != want {
+			t.Errorf("%s: TLS %v, want %v", text, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"redis://u@h": "u false", "redis://u:p@h": "u true", "redis://:p@h": " true", "redis://h": " false", "tls://u@a,tls://u@b": "u false",
+		"rediss-sentinel://u@a:1,b:2/m": "u false", "redis-sentinel://:p@a:1,b:2/m": " true", "redis-sentinel://u:p%zz@a:1/m": " false",
+	} {
+		if user, has := NewURL(text).Login(); fmt.Sprint(user, " ", has) != want {
+			t.Errorf("%s: %q %v, want %s", text, user, has, want)
 		}
 	}
 	for _, text := range []string{"redis://h", "redis-sentinel", "redis-sentinel:h", "", "h:1"} {

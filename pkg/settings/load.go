@@ -57,7 +57,7 @@ func readFile(s *Settings, path string, from origins) error {
 	if err := decode(s, path, b, from); err != nil {
 		return err
 	}
-	for _, p := range []*string{&s.Inventory, &s.Credentials, &s.Data, &s.Archive.Dir, &s.Git.Dir, &s.Dashboard.Tokens} {
+	for _, p := range s.paths() {
 		if *p != "" && !filepath.IsAbs(*p) { // the defaults are absolute or empty
 			*p = filepath.Join(filepath.Dir(path), *p)
 		}

@@ -6,20 +6,34 @@ import (
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/secret"
+	"github.com/confhaul/confhaul/pkg/transport"
 )
 
 // Settings is everything that can be set, for all commands. The yaml names, joined with dots, are the names of the fields
 // in errors and in Set; in upper case with underscores and CONFHAUL_ in front they are environment variables.
 type Settings struct {
-	// Redis is where the queue lives: redis://, rediss:// or unix://, a bare host:port, or behind Sentinel
+	// Redis is where the queue lives: redis://, rediss:// (TLS) or unix://, a bare host:port, or behind Sentinel
 	// redis-sentinel://[user:password@]host:port[,host:port...]/MASTER[/DB][?sentinel_password=...], where user and password
-	// are Redis'. Default redis://127.0.0.1:6379/0.
+	// are Redis'; with TLS rediss-sentinel://. Default redis://127.0.0.1:6379/0.
 	Redis secret.URL `yaml:"redis"`
 	// NATS is where streams and state live: nats://, tls://, ws:// or wss://, several joined by commas; a bare host:port is
 	// accepted. Default nats://127.0.0.1:4222.
 	NATS secret.URL `yaml:"nats"`
 	// StatusRedis is a second Redis that says which devices are online. Default none.
 	StatusRedis secret.URL `yaml:"status_redis"`
+
+	// RedisPasswordFile is the path of the password of the user in Redis. Default none.
+	RedisPasswordFile string `yaml:"redis_password_file"`
+	// RedisTLS are the files of the connections to Redis, StatusRedis and Sentinels whose address begins with rediss.
+	RedisTLS transport.TLS `yaml:"redis_tls"`
+	// NATSPasswordFile is the path of the password of the user in NATS. Default none.
+	NATSPasswordFile string `yaml:"nats_password_file"`
+	// NATSCredsFile is the path of a creds file, a user's JWT and seed. Default none.
+	NATSCredsFile string `yaml:"nats_creds_file"`
+	// NATSNkeyFile is the path of the seed of a user's nkey. Default none.
+	NATSNkeyFile string `yaml:"nats_nkey_file"`
+	// NATSTLS are the files of the connection to NATS, where its addresses begin with tls or wss.
+	NATSTLS transport.TLS `yaml:"nats_tls"`
 
 	// Inventory is the path of the inventory file; in a settings file relative to it. Default none.
 	Inventory string `yaml:"inventory"`
@@ -108,6 +122,17 @@ type Git struct {
 // Dashboard is the login of the dashboard.
 type Dashboard struct {
 	Tokens string `yaml:"tokens"` // path of the token file; in a settings file relative to it; default none: no login, and loopback only
+}
+
+// paths are the fields that are paths of files and directories; in a settings file they are relative to it.
+func (s *Settings) paths() map[string]*string {
+	return map[string]*string{
+		"inventory": &s.Inventory, "credentials": &s.Credentials, "data": &s.Data, "archive.dir": &s.Archive.Dir, "git.dir": &s.Git.Dir,
+		"dashboard.tokens":    &s.Dashboard.Tokens,
+		"redis_password_file": &s.RedisPasswordFile, "redis_tls.ca": &s.RedisTLS.CA, "redis_tls.cert": &s.RedisTLS.Cert, "redis_tls.key": &s.RedisTLS.Key,
+		"nats_password_file": &s.NATSPasswordFile, "nats_creds_file": &s.NATSCredsFile, "nats_nkey_file": &s.NATSNkeyFile,
+		"nats_tls.ca": &s.NATSTLS.CA, "nats_tls.cert": &s.NATSTLS.Cert, "nats_tls.key": &s.NATSTLS.Key,
+	}
 }
 
 // ArchiveDir is the directory of the archive: the one that is set, and otherwise archive in the data directory, as up has it.

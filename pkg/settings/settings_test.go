@@ -111,7 +111,7 @@ func TestLoadRefuses(t *testing.T) {
 		"two documents":    {"interval: 1h\n---\ninterval: 2h\n", nil, "FILE:2: use one document only, without a second ---"},
 		"unknown anchor":   {"redis: *hunter2\n", nil, "FILE: not YAML: unknown anchor: quote a value that begins with *"},
 		"unknown key":      {"jitter:\n  mim: 1s\n", nil, "FILE:2: jitter.mim: unknown key: use min, max"},
-		"dotted key":       {"jitter.min: 1s\n", nil, "FILE:1: jitter.min: unknown key: use redis, nats, status_redis, inventory, credentials, data, interval, jitter, retry, redial_delay, concurrency, site_limit, listen, dashboard, pprof, grace, timeouts, stream, archive, git"},
+		"dotted key":       {"jitter.min: 1s\n", nil, "FILE:1: jitter.min: unknown key: use redis, nats, status_redis, redis_password_file, redis_tls, nats_password_file, nats_creds_file, nats_nkey_file, nats_tls, inventory, credentials, data, interval, jitter, retry, redial_delay, concurrency, site_limit, listen, dashboard, pprof, grace, timeouts, stream, archive, git"},
 		"twice":            {"interval: 1h\ninterval: 2h\n", nil, "FILE:2: interval: is already on line 1"},
 		"no value":         {"interval:\n", nil, "FILE:1: interval: has no value: give one, or leave the key out"},
 		"no unit":          {"interval: 21600\n", nil, `FILE:1: interval: "21600" is not a duration such as 90s or 6h`},
@@ -125,7 +125,7 @@ func TestLoadRefuses(t *testing.T) {
 		"listen port":      {"listen: localhost:70000\n", nil, `FILE:1: listen: port "70000" is not 0 to 65535`},
 		"pprof":            {"pprof: 0.0.0.0:6060\n", nil, `FILE:1: pprof: "0.0.0.0:6060" is no loopback address: use 127.0.0.1:PORT, and reach it through an SSH tunnel`},
 		"pprof, any":       {"pprof: :6060\n", nil, `FILE:1: pprof: ":6060" is no loopback address: use 127.0.0.1:PORT, and reach it through an SSH tunnel`},
-		"scheme":           {"redis: http://u:hunter2@h\n", nil, "FILE:1: redis: begins with none of redis:// rediss:// unix:// redis-sentinel://"},
+		"scheme":           {"redis: http://u:hunter2@h\n", nil, "FILE:1: redis: begins with none of redis:// rediss:// unix:// redis-sentinel:// rediss-sentinel://"},
 		"sentinel":         {"redis: redis-sentinel://u:hunter2@a:26379,b/main\n", nil, "FILE:1: redis: names a Sentinel that is not host:port: use redis-sentinel://host:port,host:port/MASTER"},
 		"no master":        {"redis: redis-sentinel://u:hunter2@a:26379\n", nil, "FILE:1: redis: names no master as Sentinel knows it: use redis-sentinel://host:port,host:port/MASTER"},
 		"address":          {"nats: 'nats://u:hunter2@h:x'\n", nil, "FILE:1: nats: is not an address such as nats://host:port"},
@@ -191,7 +191,9 @@ func TestValidateNamesEveryField(t *testing.T) {
 		"grace": "5s", "timeouts.dial": "0s", "timeouts.handshake": "6m", "timeouts.login": "-1s", "timeouts.first_byte": "6m", "timeouts.idle": "0s",
 		"timeouts.whole": "0s", "stream.snapshot_bytes": "-1", "stream.event_bytes": "0", "stream.replicas": "6", "stream.per_subject": "0",
 		"archive.dir": "~/archive", "archive.keep_versions": "-1", "archive.keep_for": "-1s", "archive.keep_removed": "-1s",
-		"git.dir": "~/git", "git.remote": "-x", "dashboard.tokens": "~/tokens",
+		"git.dir": "~/git", "git.remote": "-x", "dashboard.tokens": "~/t",
+		"redis_password_file": "~/p", "redis_tls.ca": "~/ca", "redis_tls.cert": "~/c", "redis_tls.key": "~/k",
+		"nats_password_file": "~/p", "nats_creds_file": "~/c", "nats_nkey_file": "~/n", "nats_tls.ca": "~/ca", "nats_tls.cert": "~/c", "nats_tls.key": "~/k",
 	}
 	for _, f := range fields(new(Settings)) {
 		if _, either := f.value.(*bool); either {

@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -27,9 +28,11 @@ func (s Settings) Validate() error {
 	if s.StatusRedis.Reveal() != "" {
 		check("status_redis", checkURL(s.StatusRedis.Reveal(), "redis", "rediss", "unix"))
 	}
-	check("inventory", checkPath(s.Inventory))
-	check("credentials", checkPath(s.Credentials))
-	check("data", checkPath(s.Data))
+	paths := s.paths()
+	for _, field := range slices.Sorted(maps.Keys(paths)) {
+		check(field, checkPath(*paths[field]))
+	}
+	s.checkLogins(check)
 	if s.Data == "" {
 		check("data", errors.New("is empty: name a directory"))
 	}
@@ -45,7 +48,6 @@ func (s Settings) Validate() error {
 		check("site_limit", fmt.Errorf("%d: use -1 for no limit, or the number of sessions", s.SiteLimit))
 	}
 	check("listen", checkListen(s.Listen))
-	check("dashboard.tokens", checkPath(s.Dashboard.Tokens))
 	if s.Pprof != "" {
 		check("pprof", checkLoopback(s.Pprof))
 	}
@@ -63,13 +65,11 @@ func (s Settings) Validate() error {
 	if s.Stream.PerSubject < 1 {
 		check("stream.per_subject", fmt.Errorf("%d is less than 1", s.Stream.PerSubject))
 	}
-	check("archive.dir", checkPath(s.Archive.Dir))
 	if s.Archive.KeepVersions < 0 {
 		check("archive.keep_versions", fmt.Errorf("%d: use 0 for all, or the number of versions", s.Archive.KeepVersions))
 	}
 	check("archive.keep_for", atLeast(s.Archive.KeepFor, 0))
 	check("archive.keep_removed", atLeast(s.Archive.KeepRemoved, 0))
-	check("git.dir", checkPath(s.Git.Dir))
 	check("git.remote", s.Git.checkRemote())
 	return errors.Join(errs...)
 }
@@ -177,7 +177,7 @@ func checkRedis(u secret.URL) error {
 		_, err := u.Sentinel()
 		return err
 	}
-	return checkURL(u.Reveal(), "redis", "rediss", "unix", secret.SentinelScheme)
+	return checkURL(u.Reveal(), "redis", "rediss", "unix", secret.SentinelScheme, secret.SentinelTLSScheme)
 }
 
 // checkURL never repeats the address: it may hold a password, even where it does not parse.

@@ -15,6 +15,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/sshclient"
 	"github.com/confhaul/confhaul/pkg/state"
 	"github.com/confhaul/confhaul/pkg/stream"
+	"github.com/confhaul/confhaul/pkg/transport"
 )
 
 // Parts are the tools of one process, connected.
@@ -28,7 +29,7 @@ type Parts struct {
 
 // Connect reaches Redis and NATS or says which of them does not answer; for commands.
 func Connect(ctx context.Context, s settings.Settings) (*Parts, error) {
-	q, err := queue.NewClient(s.Redis)
+	q, err := queue.NewClient(redisAt(s))
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func Connect(ctx context.Context, s settings.Settings) (*Parts, error) {
 		p.Close()
 		return nil, err
 	}
-	if p.Conn, err = natsio.Connect(ctx, natsio.Options{URL: s.NATS, Name: processName()}); err != nil {
+	if p.Conn, err = natsio.Connect(ctx, natsAt(s)); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -48,12 +49,22 @@ func Connect(ctx context.Context, s settings.Settings) (*Parts, error) {
 	return p, nil
 }
 
+func redisAt(s settings.Settings) queue.Address {
+	return queue.Address{URL: s.Redis, PasswordFile: s.RedisPasswordFile, TLS: s.RedisTLS}
+}
+
+func natsAt(s settings.Settings) natsio.Options {
+	return natsio.Options{
+		URL: s.NATS, Name: processName(), PasswordFile: s.NATSPasswordFile, CredsFile: s.NATSCredsFile, NkeyFile: s.NATSNkeyFile, TLS: s.NATSTLS,
+	}
+}
+
 // waitInterval is how often a process that waits for Redis or NATS looks again.
 const waitInterval = time.Second
 
 // await reaches Redis and NATS, however long that takes, and says once what it waits for; for processes.
 func await(ctx context.Context, s settings.Settings, log *slog.Logger) (*Parts, error) {
-	q, err := queue.NewClient(s.Redis)
+	q, err := queue.NewClient(redisAt(s))
 	if err != nil {
 		return nil, err
 	}
@@ -62,19 +73,19 @@ func await(ctx context.Context, s settings.Settings, log *slog.Logger) (*Parts, 
 		p.Close()
 		return nil, err
 	}
-	p.Conn, err = natsio.Connect(ctx, natsio.Options{
-		URL: s.NATS, Name: processName(), Wait: true,
-		OnChange: func(up bool, err error) {
-			switch {
-			case up && err != nil:
-				log.Error("nats refuses something", "err", err)
-			case up:
-				log.Info("nats reachable")
-			case ctx.Err() == nil:
-				log.Warn("nats not reachable: waiting for it", "address", s.NATS, "err", err)
-			}
-		},
-	})
+	at := natsAt(s)
+	at.Wait = true
+	at.OnChange = func(up bool, err error) {
+		switch {
+		case up && err != nil:
+			log.Error("nats refuses something", "err", err)
+		case up:
+			log.Info("nats reachable")
+		case ctx.Err() == nil:
+			log.Warn("nats not reachable: waiting for it", "address", s.NATS, "err", err)
+		}
+	}
+	p.Conn, err = natsio.Connect(ctx, at)
 	if err == nil {
 		err = until(ctx, log, "jetstream", func(ctx context.Context) error { return p.open(ctx, log) })
 	}
@@ -85,9 +96,9 @@ func await(ctx context.Context, s settings.Settings, log *slog.Logger) (*Parts, 
 	return p, nil
 }
 
-// until repeats do until it works, and tells once of a failure and once of its end.
+// until repeats do until it works, and tells once of a failure, once of a refusal, and once of its end.
 func until(ctx context.Context, log *slog.Logger, what string, do func(context.Context) error) error {
-	told := false
+	told, toldRefusal := false, false
 	for {
 		err := do(ctx)
 		if err == nil {
@@ -99,9 +110,9 @@ func until(ctx context.Context, log *slog.Logger, what string, do func(context.C
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if !told {
+		if refused := transport.Refused(err); !told || refused && !toldRefusal {
 			log.Warn(what+" not reachable: waiting for it", "err", err)
-			told = true
+			told, toldRefusal = true, toldRefusal || refused
 		}
 		select {
 		case <-ctx.Done():

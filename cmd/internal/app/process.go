@@ -171,7 +171,7 @@ func Dashboard(queueActions bool) Role {
 }
 
 func (p *Process) serveDashboard(ctx context.Context, login *dashboard.Login, queueActions bool) error {
-	monitor, closeMonitor, err := queue.Monitor(p.Settings.Redis, dashboard.QueuesPath, queueActions)
+	monitor, closeMonitor, err := queue.Monitor(redisAt(p.Settings), dashboard.QueuesPath, queueActions)
 	if err != nil {
 		return err
 	}

@@ -134,7 +134,7 @@ func Work(sites []string) Role {
 		}
 		var presence worker.Presence
 		if status := p.Settings.StatusRedis; status.Reveal() != "" {
-			second, err := queue.NewClient(status)
+			second, err := queue.NewClient(queue.Address{URL: status, TLS: p.Settings.RedisTLS})
 			if err != nil {
 				return err
 			}
@@ -153,7 +153,7 @@ func Work(sites []string) Role {
 			Whole: p.Settings.Timeouts.Whole, RedialDelay: p.Settings.RedialDelay, Ladder: p.Settings.Retry,
 		})
 		server, err := queue.NewServer(queue.ServerOptions{
-			URL: p.Settings.Redis, Sessions: p.Settings.Concurrency, Grace: p.Settings.Grace, Handler: withinWindows(latest, w.Run), Hold: p.Hold, Log: p.Log,
+			Address: redisAt(p.Settings), Sessions: p.Settings.Concurrency, Grace: p.Settings.Grace, Handler: withinWindows(latest, w.Run), Hold: p.Hold, Log: p.Log,
 		})
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func newParts(t *testing.T) *Parts {
 		t.Fatal(err)
 	}
 	p := &Parts{Conn: conn}
-	if p.Queue, err = queue.NewClient(embeddedtest.Redis(t)); err != nil {
+	if p.Queue, err = queue.NewClient(queue.Address{URL: embeddedtest.Redis(t)}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)

@@ -1,21 +1,16 @@
 package embeddedtest
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/embedded"
 	"github.com/confhaul/confhaul/pkg/secret"
+	"github.com/confhaul/confhaul/pkg/transport"
 )
 
 const (
@@ -42,18 +37,45 @@ func StartSentinel(tb testing.TB) *Sentinel {
 	token := Token()
 	s := &Sentinel{Master: startWith(tb, token), Replica: startWith(tb, token)}
 	s.master, s.replica = serverAt(tb, s.Master.URL()), serverAt(tb, s.Replica.URL())
-	host, port, err := net.SplitHostPort(s.master.address)
+	s.URL = wire(tb, secret.SentinelScheme, token, s.master, s.replica)
+	return s
+}
+
+// StartSentinelTLS is StartSentinel with TLS and client certificates on all connections, those between the three included.
+func StartSentinelTLS(tb testing.TB, files transport.TLS) secret.URL {
+	tb.Helper()
+	RequireServer(tb)
+	token := Token()
+	var both [2]server
+	for i := range both {
+		both[i] = server{freeAddress(tb), token, &files}
+		startProcess(tb, append(both[i].listen(tb), "requirepass "+token.Reveal(), `save ""`))
+		both[i].awaitInfo(tb, "server", "redis_version")
+	}
+	return wire(tb, secret.SentinelTLSScheme, token, both[0], both[1])
+}
+
+// wire makes one server the replica of the other, and has a Sentinel watch them.
+func wire(tb testing.TB, scheme string, token secret.Text, master, replica server) secret.URL {
+	tb.Helper()
+	host, port, err := net.SplitHostPort(master.address)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.replica.do(tb, "CONFIG", "SET", "masterauth", token.Reveal())
-	s.replica.do(tb, "REPLICAOF", host, port)
-	s.replica.awaitInfo(tb, "replication", "master_link_status:up")
-	watcher := startWatcher(tb, token, host, port)
-	s.URL = secret.NewURL(fmt.Sprintf("%s://:%s@%s/%s/0?sentinel_password=%s", secret.SentinelScheme, url.QueryEscape(token.Reveal()),
-		watcher.address, masterName, url.QueryEscape(watcher.token.Reveal())))
+	replica.do(tb, "CONFIG", "SET", "masterauth", token.Reveal())
+	replica.do(tb, "REPLICAOF", host, port)
+	replica.awaitInfo(tb, "replication", "master_link_status:up")
+	watcher := server{freeAddress(tb), Token(), master.tls}
+	startProcess(tb, append(watcher.listen(tb), // Sentinel keeps what it knows in its settings
+		"requirepass "+watcher.token.Reveal(),
+		"sentinel monitor "+masterName+" "+host+" "+port+" 1",
+		"sentinel auth-pass "+masterName+" "+token.Reveal(),
+		fmt.Sprintf("sentinel down-after-milliseconds %s %d", masterName, downAfter.Milliseconds()),
+		"sentinel failover-timeout "+masterName+" 10000",
+	), "--sentinel")
 	watcher.awaitInfo(tb, "sentinel", "status=ok", "slaves=1")
-	return s
+	return secret.NewURL(fmt.Sprintf("%s://:%s@%s/%s/0?sentinel_password=%s", scheme, url.QueryEscape(token.Reveal()),
+		watcher.address, masterName, url.QueryEscape(watcher.token.Reveal())))
 }
 
 func startWith(tb testing.TB, token secret.Text) *embedded.Redis {
@@ -82,143 +104,4 @@ func (s *Sentinel) KillMaster(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-}
-
-// startWatcher starts the Sentinel. Its shell ends it when the pipe from this process closes, whatever the reason.
-func startWatcher(tb testing.TB, token secret.Text, host, port string) server {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	w := server{l.Addr().String(), Token()}
-	own := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		tb.Fatal(err)
-	}
-	dir := tb.TempDir()
-	file := filepath.Join(dir, "sentinel.conf")
-	text := strings.Join([]string{
-		"bind 127.0.0.1", "port " + strconv.Itoa(own), "dir " + strconv.Quote(dir), "logfile sentinel.log",
-		"requirepass " + w.token.Reveal(),
-		"sentinel monitor " + masterName + " " + host + " " + port + " 1",
-		"sentinel auth-pass " + masterName + " " + token.Reveal(),
-		fmt.Sprintf("sentinel down-after-milliseconds %s %d", masterName, downAfter.Milliseconds()),
-		"sentinel failover-timeout " + masterName + " 10000", "",
-	}, "\n")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil { // Sentinel keeps what it knows in this file
-		tb.Fatal(err)
-	}
-	cmd := exec.Command("sh", "-c", `redis-server "$0" --sentinel & read -r _; kill -9 $!; wait`, file)
-	hold, err := cmd.StdinPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		_ = hold.Close()
-		_ = cmd.Wait() // it was killed
-		if text, err := os.ReadFile(filepath.Join(dir, "sentinel.log")); err == nil && tb.Failed() {
-			tb.Logf("Sentinel said:\n%s", text)
-		}
-	})
-	return w
-}
-
-// server is asked in Redis' protocol, without a client library.
-type server struct {
-	address string
-	token   secret.Text
-}
-
-func serverAt(tb testing.TB, at secret.URL) server {
-	tb.Helper()
-	u, err := url.Parse(at.Reveal())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	password, _ := u.User.Password()
-	return server{u.Host, secret.New(password)}
-}
-
-// do asks and fails the test on an error.
-func (s server) do(tb testing.TB, words ...string) {
-	tb.Helper()
-	if _, err := s.ask(words...); err != nil {
-		tb.Fatalf("%s: %v", words[0], err)
-	}
-}
-
-// awaitInfo asks until a section of INFO has all the texts.
-func (s server) awaitInfo(tb testing.TB, section string, texts ...string) {
-	tb.Helper()
-	deadline := time.After(wiringTimeout)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		info, err := s.ask("INFO", section)
-		found := err == nil
-		for _, text := range texts {
-			found = found && strings.Contains(info, text)
-		}
-		if found {
-			return
-		}
-		select {
-		case <-deadline:
-			tb.Fatalf("waited %s for %q in INFO %s: %s (%v)", wiringTimeout, texts, section, info, err)
-		case <-tick.C:
-		}
-	}
-}
-
-func (s server) ask(words ...string) (string, error) {
-	conn, err := net.DialTimeout("tcp", s.address, answerTimeout)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
-		return "", err
-	}
-	r := bufio.NewReader(conn)
-	var answer string
-	for _, command := range [][]string{{"AUTH", s.token.Reveal()}, words} {
-		var b strings.Builder
-		fmt.Fprintf(&b, "*%d\r\n", len(command))
-		for _, word := range command {
-			fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(word), word)
-		}
-		if _, err := io.WriteString(conn, b.String()); err != nil {
-			return "", err
-		}
-		if answer, err = readAnswer(r); err != nil {
-			return "", err
-		}
-	}
-	return answer, nil
-}
-
-// readAnswer reads an answer that is no list.
-func readAnswer(r *bufio.Reader) (string, error) {
-	line, err := r.ReadString('\n')
-	if err != nil {
-		return "", err
-	}
-	kind, text := line[0], strings.TrimSpace(line[1:])
-	switch kind {
-	case '-':
-		return "", fmt.Errorf("redis answers %s", text)
-	case '$':
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 {
-			return "", fmt.Errorf("redis answers %q", line)
-		}
-		b := make([]byte, n+2)
-		_, err = io.ReadFull(r, b)
-		return string(b[:n]), err
-	}
-	return text, nil
 }

@@ -1,0 +1,114 @@
+// Package transport reads what a connection to Redis or NATS is made with, certificates, keys and passwords, from their files
+// whenever one is made, and says in plain words why a connection was refused.
+package transport
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/confhaul/confhaul/pkg/secret"
+)
+
+// fileMax is more than any of these files has, in bytes: a CA bundle of a system has 250 KB.
+const fileMax = 4 << 20
+
+// TLS are the paths of the files of a TLS connection; "" is none. Without CA the system's are trusted; Cert and Key are what
+// a server asks for that knows its clients by certificate.
+type TLS struct {
+	CA   string `yaml:"ca"`
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// Config reads the files. The server's name is always verified: the caller sets it for each connection.
+func (t TLS) Config() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if t.CA != "" {
+		pem, err := readFile(t.CA)
+		if err != nil {
+			return nil, &Refusal{Why: "the CA is not readable", Err: err}
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, &Refusal{Why: "no CA to trust", Err: fmt.Errorf("%s holds no certificate in PEM", t.CA)}
+		}
+	}
+	if t.Cert == "" {
+		return c, nil
+	}
+	cert, err := readFile(t.Cert)
+	if err != nil {
+		return nil, &Refusal{Why: "the client certificate is not readable", Err: err}
+	}
+	key, err := readPrivate(t.Key)
+	if err != nil {
+		return nil, &Refusal{Why: "the key of the client certificate is not readable", Err: err}
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, &Refusal{Why: "client certificate and key do not go together", Err: fmt.Errorf("%s and %s: %w", t.Cert, t.Key, err)}
+	}
+	c.Certificates = []tls.Certificate{pair}
+	return c, nil
+}
+
+// ReadSecret reads a secret from a file that nobody else can read. Line ends behind it are no part of it.
+func ReadSecret(path string) (secret.Text, error) {
+	b, err := readPrivate(path)
+	if err != nil {
+		return secret.Text{}, &Refusal{Why: "the secret is not readable", Err: err}
+	}
+	text := secret.New(strings.TrimRight(string(b), "\r\n"))
+	if text.Empty() {
+		return secret.Text{}, &Refusal{Why: "no secret", Err: fmt.Errorf("%s is empty", path)}
+	}
+	return text, nil
+}
+
+func readPrivate(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	owner, group := ownerOf(info)
+	groups, _ := os.Getgroups() // without them only the owner may read it
+	if !private(info.Mode().Perm(), owner, group, append(groups, os.Getegid())) {
+		return nil, fmt.Errorf("%s can be read by others (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
+	}
+	return readFile(path)
+}
+
+// private says whether a file of this mode is read by its owner alone, or by a group of this process to which root has given
+// it: systemd and Kubernetes (fsGroup) hand over secrets so.
+func private(mode os.FileMode, owner, group int, groups []int) bool {
+	if mode&0o077 == 0 {
+		return true
+	}
+	return mode&0o037 == 0 && owner == 0 && group != 0 && slices.Contains(groups, group)
+}
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() { // a pipe could wait for ever
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // nothing was written
+	b, err := io.ReadAll(io.LimitReader(f, fileMax+1))
+	if err == nil && len(b) > fileMax {
+		err = errors.New(path + " is too large")
+	}
+	return b, err
+}
