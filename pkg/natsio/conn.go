@@ -41,6 +41,8 @@ type Options struct {
 	// each connection: what was replaced in them holds from the next one on. Only another nkey needs another process.
 	PasswordFile, CredsFile, NkeyFile string
 	TLS                               transport.TLS // for addresses that begin with tls or wss
+	// APIPrefix is where JetStream is reached from an account of its own, instead of $JS.API.
+	APIPrefix string
 	// Wait makes Connect wait for a server that is not there yet, for as long as its context lasts.
 	Wait bool
 	// OnChange hears of every change, one call at a time: up, or down with the reason, once for each outage and also for a
@@ -106,11 +108,18 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		return nil, fault.New(fault.Infrastructure, "connect to NATS", "%s: %w", redacted(o.URL), context.Cause(first))
 	}
 	d.release()
-	if c.js, err = jetstream.New(nc); err != nil {
+	if c.js, err = newJetStream(nc, o.APIPrefix); err != nil {
 		c.Close()
 		return nil, fault.New(fault.Internal, "connect to NATS", "%w", err)
 	}
 	return c, nil
+}
+
+func newJetStream(nc *nats.Conn, prefix string) (jetstream.JetStream, error) {
+	if prefix == "" {
+		return jetstream.New(nc)
+	}
+	return jetstream.NewWithAPIPrefix(nc, prefix)
 }
 
 // readable is checked first because the parse error of nats.go quotes the whole address.

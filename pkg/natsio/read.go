@@ -2,6 +2,7 @@ package natsio
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -204,6 +205,7 @@ func (r *reading) open(ctx context.Context) (jetstream.Consumer, error) {
 		r.created, r.last = info.Created, 0
 	}
 	cfg := jetstream.ConsumerConfig{
+		Name:      rand.Text(), // nobody else can guess it, and read in our place
 		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubjects: r.Subjects,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: inactiveTTL, HeadersOnly: r.HeadersOnly,
 	}
@@ -217,6 +219,9 @@ func (r *reading) open(ctx context.Context) (jetstream.Consumer, error) {
 		if len(cfg.FilterSubjects) == 0 {
 			cfg.FilterSubjects = []string{">"}
 		}
+	}
+	if len(r.Subjects) == 1 { // it stands in the request's subject then, where the server can hold it against permissions
+		cfg.FilterSubject, cfg.FilterSubjects = r.Subjects[0], nil
 	}
 	return stream.CreateConsumer(ctx, cfg)
 }

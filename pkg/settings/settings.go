@@ -34,6 +34,9 @@ type Settings struct {
 	NATSNkeyFile string `yaml:"nats_nkey_file"`
 	// NATSTLS are the files of the connection to NATS, where its addresses begin with tls or wss.
 	NATSTLS transport.TLS `yaml:"nats_tls"`
+	// NATSAPIPrefix is where JetStream is reached from an account of its own, as settings acl gives one to each worker. Default
+	// none: $JS.API.
+	NATSAPIPrefix string `yaml:"nats_api_prefix"`
 
 	// Inventory is the path of the inventory file; in a settings file relative to it. Default none.
 	Inventory string `yaml:"inventory"`

@@ -31,6 +31,9 @@ func (s Settings) checkLogins(check func(field string, err error)) {
 	case len(names) == 1 && user != "":
 		check("nats", fmt.Errorf("has a user or a token, and %s is set: give one of them", names[0]))
 	}
+	if strings.ContainsAny(s.NATSAPIPrefix, " *>") || strings.HasSuffix(s.NATSAPIPrefix, ".") {
+		check("nats_api_prefix", fmt.Errorf("%q is no prefix such as CONFHAUL.API", s.NATSAPIPrefix))
+	}
 	checkTLS("nats_tls", s.NATSTLS, s.NATS.IsTLS(), "nats: tls://...", check)
 }
 

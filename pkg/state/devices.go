@@ -138,9 +138,17 @@ func (s *Store) PutState(ctx context.Context, key string, state backup.State, re
 	return s.swap(ctx, backup.BucketState, key, state, revision)
 }
 
-// States reads every state, by key. Unreadable ones are reported and left out.
-func (s *Store) States(ctx context.Context) (map[string]backup.State, error) {
+// States reads every state of the sites, or of all where none is named, by key. Unreadable ones are reported and left out.
+func (s *Store) States(ctx context.Context, sites ...string) (map[string]backup.State, error) {
 	out := map[string]backup.State{}
-	err := s.list(ctx, backup.BucketState, func(c backup.Change) { out[c.Key] = c.State })
-	return out, err
+	put := func(c backup.Change) { out[c.Key] = c.State }
+	if len(sites) == 0 {
+		return out, s.list(ctx, backup.BucketState, put)
+	}
+	for _, site := range sites {
+		if err := s.list(ctx, backup.BucketState, put, device.Encode(site)+".>"); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }

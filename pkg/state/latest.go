@@ -3,10 +3,12 @@ package state
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/natsio"
 )
 
 // Latest is a Store that answers from memory what nearly every backup asks and hardly anything changes: the sites, the
@@ -15,6 +17,7 @@ import (
 // Store does.
 type Latest struct {
 	*Store
+	only []string // sites that it keeps up with; none: all
 
 	mu       sync.RWMutex
 	ready    bool
@@ -49,10 +52,11 @@ type record[T any] struct {
 	revision uint64
 }
 
-// NewLatest makes a Latest, for Follow to fill.
-func NewLatest(s *Store) *Latest {
+// NewLatest makes a Latest for the named sites, or for all where none is named, for Follow to fill. It reads nothing of other
+// sites, and of their devices it knows nothing.
+func NewLatest(s *Store, only ...string) *Latest {
 	return &Latest{
-		Store: s, sites: map[string]record[device.Site]{}, breakers: map[string]record[backup.Breaker]{}, requests: map[string]uint64{},
+		Store: s, only: only, sites: map[string]record[device.Site]{}, breakers: map[string]record[backup.Breaker]{}, requests: map[string]uint64{},
 		devices: remembered[device.Device]{records: map[string]device.Device{}}, hostKeys: remembered[device.HostKey]{records: map[string]device.HostKey{}},
 	}
 }
@@ -60,9 +64,29 @@ func NewLatest(s *Store) *Latest {
 // Follow keeps up with what changes until ctx ends, which is no error. It is called once.
 func (l *Latest) Follow(ctx context.Context) error {
 	defer l.setReady(false)
-	readers := l.readers(nil, l.apply, func() { l.setReady(true) },
-		backup.BucketDevices, bucketHostKeys, backup.BucketSites, backup.BucketRequests, backup.BucketCredentials)
-	for i := range readers[:2] {
+	waiting := 0
+	caughtUp := func() {
+		if waiting--; waiting == 0 {
+			l.setReady(true)
+		}
+	}
+	var readers []natsio.Reader
+	add := func(keys []string, buckets ...backup.Bucket) {
+		waiting++
+		readers = append(readers, l.readers(keys, l.apply, caughtUp, buckets...)...)
+	}
+	add(nil, backup.BucketCredentials) // credentials know no sites
+	if len(l.only) == 0 {
+		add(nil, backup.BucketDevices, bucketHostKeys, backup.BucketSites, backup.BucketRequests)
+	}
+	for _, site := range l.only { // a reader for each, so that its one subject can be held against permissions
+		add([]string{device.Encode(site)}, backup.BucketSites)
+		add([]string{device.Encode(site) + ".>"}, backup.BucketDevices, bucketHostKeys, backup.BucketRequests)
+	}
+	for i, r := range readers {
+		if !slices.Contains([]string{streamOf(backup.BucketDevices), streamOf(bucketHostKeys)}, r.Stream) {
+			continue
+		}
 		readers[i].NewOnly = true
 		readers[i].Report = func(err error) { // whatever happened there, nothing of it is missed
 			l.mu.Lock()
@@ -110,11 +134,15 @@ func keep[T any](m map[string]T, c backup.Change, value T) {
 // fresh says whether memory may answer; the caller holds the lock.
 func (l *Latest) fresh() bool { return l.ready && l.conn.Connected() }
 
+// covers says whether memory knows all of a site.
+func (l *Latest) covers(site string) bool { return len(l.only) == 0 || slices.Contains(l.only, site) }
+
 // recall answers from memory, or reads and remembers.
 func recall[T any](l *Latest, from *remembered[T], key string, read func() (T, bool, error)) (T, bool, error) {
 	l.mu.RLock()
 	known, remembers := from.records[key]
-	changes, fresh := from.changes, l.fresh()
+	site, _, _ := device.SplitKey(key)
+	changes, fresh := from.changes, l.fresh() && l.covers(site)
 	l.mu.RUnlock()
 	if remembers && fresh {
 		return known, true, nil
@@ -147,7 +175,7 @@ func (l *Latest) HostKey(ctx context.Context, key string, anew bool) (device.Hos
 // Site is as that of Store.
 func (l *Latest) Site(ctx context.Context, name string) (device.Site, uint64, error) {
 	l.mu.RLock()
-	r, fresh := l.sites[device.Encode(name)], l.fresh()
+	r, fresh := l.sites[device.Encode(name)], l.fresh() && l.covers(name)
 	l.mu.RUnlock()
 	if fresh {
 		return r.value, r.revision, nil
@@ -158,7 +186,8 @@ func (l *Latest) Site(ctx context.Context, name string) (device.Site, uint64, er
 // Request is as that of Store. asked says that there must be one: memory, which may be a moment behind, does not deny it.
 func (l *Latest) Request(ctx context.Context, key string, asked bool) (backup.Request, bool, error) {
 	l.mu.RLock()
-	none := !asked && l.requests[key] == 0 && l.fresh()
+	site, _, _ := device.SplitKey(key)
+	none := !asked && l.requests[key] == 0 && l.fresh() && l.covers(site)
 	l.mu.RUnlock()
 	if none {
 		return backup.Request{}, false, nil

@@ -186,3 +186,57 @@ func must[T any](v T, err error) func(*testing.T) T {
 		return v
 	}
 }
+
+// TestLatestOfOneSite knows the changes of its site, and asks the server about another one each time.
+func TestLatestOfOneSite(t *testing.T) {
+	t.Parallel()
+	_, _, s := openStore(t)
+	ctx := natsiotest.Within(t)
+	for _, site := range []string{"riga", "oslo"} {
+		if err := s.PutDevice(ctx, device.Device{ID: "r1", Site: site, Name: "old"}); err != nil {
+			t.Fatal(err)
+		}
+		must(s.PutSite(ctx, device.Site{Name: site, Limit: 1}, 0))(t)
+		must(s.PutState(ctx, site+".r1", backup.State{Failures: 1}, 0))(t)
+		must(s.PutRequest(ctx, site+".r1", backup.Request{ID: site}))(t)
+	}
+	l := NewLatest(s, "riga")
+	done := make(chan error, 1)
+	following, stop := context.WithCancel(t.Context())
+	go func() { done <- l.Follow(following) }()
+	await(t, "ready", func() bool { l.mu.RLock(); defer l.mu.RUnlock(); return l.fresh() })
+	name := func(key string) string {
+		d, _, err := l.Device(ctx, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Name
+	}
+	for _, site := range []string{"riga", "oslo"} {
+		key := site + ".r1"
+		if got := name(key); got != "old" {
+			t.Errorf("%s: %s", site, got)
+		}
+		if err := s.PutDevice(ctx, device.Device{ID: "r1", Site: site, Name: "new"}); err != nil {
+			t.Fatal(err)
+		}
+		for name(key) != "new" {
+			if ctx.Err() != nil {
+				t.Fatalf("%s: the change never came", site)
+			}
+		}
+		if got, _, err := l.Site(ctx, site); err != nil || got.Limit != 1 {
+			t.Errorf("%s: %+v %v", site, got, err)
+		}
+		if got, found, err := l.Request(ctx, key, false); err != nil || !found || got.ID != site {
+			t.Errorf("%s: %+v %v %v", site, got, found, err)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if states, err := s.States(ctx, "riga"); err != nil || len(states) != 1 || states["riga.r1"].Failures != 1 {
+		t.Errorf("states of riga: %+v %v", states, err)
+	}
+}

@@ -54,6 +54,7 @@ func buckets(replicas int) []jetstream.KeyValueConfig {
 // Options are the Store's figures.
 type Options struct {
 	Replicas int         // of buckets that Open makes; 0: 1
+	Existing bool        // Open makes none: a bucket that is missing is an error
 	Report   func(error) // hears of unreadable records and of interrupted watches; may be nil; must not block
 }
 
@@ -65,7 +66,7 @@ type Store struct {
 	report func(error)
 }
 
-// Open makes the buckets that are missing and leaves those that are there as they are.
+// Open makes the buckets that are missing, unless it may not, and leaves those that are there as they are.
 func Open(ctx context.Context, conn *natsio.Conn, o Options) (*Store, error) {
 	s := &Store{conn: conn, kv: map[backup.Bucket]jetstream.KeyValue{}, report: o.Report}
 	if s.report == nil {
@@ -74,7 +75,7 @@ func Open(ctx context.Context, conn *natsio.Conn, o Options) (*Store, error) {
 	for _, cfg := range buckets(o.Replicas) {
 		var kv jetstream.KeyValue
 		err := natsio.Do(ctx, OperationTimeout, "open state", func(ctx context.Context) (err error) {
-			kv, err = openBucket(ctx, conn.JetStream(), cfg)
+			kv, err = openBucket(ctx, conn.JetStream(), cfg, o.Existing)
 			return err
 		})
 		if err != nil {
@@ -85,10 +86,13 @@ func Open(ctx context.Context, conn *natsio.Conn, o Options) (*Store, error) {
 	return s, nil
 }
 
-func openBucket(ctx context.Context, js jetstream.JetStream, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+func openBucket(ctx context.Context, js jetstream.JetStream, cfg jetstream.KeyValueConfig, existing bool) (jetstream.KeyValue, error) {
 	kv, err := js.KeyValue(ctx, cfg.Bucket)
-	if !errors.Is(err, jetstream.ErrBucketNotFound) {
+	switch {
+	case !errors.Is(err, jetstream.ErrBucketNotFound):
 		return kv, err
+	case existing:
+		return nil, fmt.Errorf("start a scheduler, which makes it: %w", err)
 	}
 	kv, err = js.CreateKeyValue(ctx, cfg)
 	if errors.Is(err, jetstream.ErrBucketExists) { // another process was quicker

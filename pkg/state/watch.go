@@ -53,19 +53,26 @@ func (s *Store) readers(keys []string, fn func(backup.Change) error, ready func(
 	return readers
 }
 
-// subject is where a bucket's stream keeps a key; * stands for any one token of it.
+// streamOf is the stream of a bucket.
+func streamOf(b backup.Bucket) string { return "KV_" + bucketPrefix + string(b) }
+
+// subject is where a bucket's stream keeps a key; * stands for any one token of it, > for all at its end.
 func subject(b backup.Bucket, key string) string {
 	return "$KV." + bucketPrefix + string(b) + "." + key
 }
 
-// list gives fn every record of a bucket that is not deleted.
-func (s *Store) list(ctx context.Context, b backup.Bucket, fn func(backup.Change)) error {
-	return s.readAll(ctx, "list "+string(b), s.reader(b, func(c backup.Change) error {
+// list gives fn every record of a bucket that is not deleted, with one of the keys where any are given.
+func (s *Store) list(ctx context.Context, b backup.Bucket, fn func(backup.Change), keys ...string) error {
+	r := s.reader(b, func(c backup.Change) error {
 		if !c.Deleted {
 			fn(c)
 		}
 		return nil
-	}))
+	})
+	for _, key := range keys {
+		r.Subjects = append(r.Subjects, subject(b, key))
+	}
+	return s.readAll(ctx, "list "+string(b), r)
 }
 
 // readAll reads what a bucket holds now.
@@ -86,7 +93,7 @@ func (s *Store) readAll(ctx context.Context, step string, r natsio.Reader) error
 func (s *Store) reader(b backup.Bucket, fn func(backup.Change) error) natsio.Reader {
 	prefix := subject(b, "")
 	return natsio.Reader{
-		Stream: "KV_" + bucketPrefix + string(b), LastPerSubject: true, Report: s.report,
+		Stream: streamOf(b), LastPerSubject: true, Report: s.report,
 		OnMessage: func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 			c := backup.Change{
 				Bucket: b, Key: strings.TrimPrefix(m.Subject(), prefix), Revision: meta.Sequence.Stream,

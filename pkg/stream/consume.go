@@ -320,7 +320,7 @@ func unchanged(_ context.Context, a *backup.Arrival) error {
 // open finds or makes the durable consumer, and has the stream keep what is not taken yet. After a restart, or where the
 // stream was made anew, it reads what stands on the stream and was taken before.
 func (c *consumption) open(ctx context.Context) (jetstream.Consumer, error) {
-	opened, err := openStream(ctx, c.conn.JetStream(), c.wanted())
+	opened, err := openStream(ctx, c.conn.JetStream(), c.wanted(), false)
 	if err != nil {
 		return nil, err
 	}

@@ -58,6 +58,7 @@ type Options struct {
 	SnapshotBytes int64 // of all snapshots that no archiver has taken yet, and again of the large ones; must be positive
 	EventBytes    int64 // must be positive
 	Replicas      int   // of streams that Open makes; 0: 1
+	Existing      bool  // Open makes and changes none: a stream that is missing is an error
 	// PerSubject is how many snapshots of a device are kept, the small and the large ones counted apart; 0: all, until an
 	// archiver purges them. It does not hold where there is an archiver.
 	PerSubject int
@@ -74,8 +75,8 @@ type Stream struct {
 	archived  bool
 }
 
-// Open makes the streams and the object store that are missing. Those that are there get the subjects that they lack, and
-// their limits are raised to what o says and never lowered, because lowering them deletes.
+// Open makes the streams and the object store that are missing, unless it may not. Those that are there get the subjects that
+// they lack, and their limits are raised to what o says and never lowered, because lowering them deletes.
 func Open(ctx context.Context, conn *natsio.Conn, o Options) (*Stream, error) {
 	if o.SnapshotBytes <= 0 || o.EventBytes <= 0 {
 		return nil, fault.New(fault.Internal, "open streams", "the sizes must be positive")
@@ -92,7 +93,7 @@ func Open(ctx context.Context, conn *natsio.Conn, o Options) (*Stream, error) {
 		o.PerSubject = 0
 	}
 	for _, cfg := range configs(o) {
-		opened, err := openStream(ctx, conn.JetStream(), cfg)
+		opened, err := openStream(ctx, conn.JetStream(), cfg, o.Existing)
 		if err != nil {
 			return nil, natsio.Fail("open streams", fmt.Errorf("stream %s: %w", cfg.Name, err))
 		}
@@ -153,9 +154,12 @@ func raised(have, want jetstream.StreamConfig) (cfg jetstream.StreamConfig, chan
 	return have, changed
 }
 
-func openStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (opened jetstream.Stream, err error) {
+func openStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, existing bool) (opened jetstream.Stream, err error) {
 	err = natsio.Do(ctx, OpenTimeout, "open streams", func(ctx context.Context) (err error) {
 		opened, err = js.Stream(ctx, want.Name)
+		if existing {
+			return missing(err, jetstream.ErrStreamNotFound)
+		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			opened, err = js.CreateStream(ctx, want)
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was quicker, with other limits
@@ -173,8 +177,19 @@ func openStream(ctx context.Context, js jetstream.JetStream, want jetstream.Stre
 	return opened, err
 }
 
+// missing says who makes what is not there.
+func missing(err, notFound error) error {
+	if errors.Is(err, notFound) {
+		return fmt.Errorf("start a scheduler, which makes it: %w", err)
+	}
+	return err
+}
+
 func openBucket(ctx context.Context, js jetstream.JetStream, o Options) (jetstream.ObjectStore, error) {
 	bucket, err := js.ObjectStore(ctx, LargeBucket)
+	if o.Existing {
+		return bucket, missing(err, jetstream.ErrBucketNotFound)
+	}
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		bucket, err = js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{
 			Bucket: LargeBucket, Storage: jetstream.FileStorage, Replicas: max(o.Replicas, 1), MaxBytes: o.SnapshotBytes,

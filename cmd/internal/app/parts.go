@@ -42,7 +42,7 @@ func Connect(ctx context.Context, s settings.Settings) (*Parts, error) {
 		p.Close()
 		return nil, err
 	}
-	if err := p.open(ctx, slog.New(slog.DiscardHandler)); err != nil {
+	if err := p.open(ctx, slog.New(slog.DiscardHandler), false); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -56,14 +56,16 @@ func redisAt(s settings.Settings) queue.Address {
 func natsAt(s settings.Settings) natsio.Options {
 	return natsio.Options{
 		URL: s.NATS, Name: processName(), PasswordFile: s.NATSPasswordFile, CredsFile: s.NATSCredsFile, NkeyFile: s.NATSNkeyFile, TLS: s.NATSTLS,
+		APIPrefix: s.NATSAPIPrefix,
 	}
 }
 
 // waitInterval is how often a process that waits for Redis or NATS looks again.
 const waitInterval = time.Second
 
-// await reaches Redis and NATS, however long that takes, and says once what it waits for; for processes.
-func await(ctx context.Context, s settings.Settings, log *slog.Logger) (*Parts, error) {
+// await reaches Redis and NATS, however long that takes, and says once what it waits for; for processes. existing says that
+// it waits for streams and buckets, too, and makes none.
+func await(ctx context.Context, s settings.Settings, log *slog.Logger, existing bool) (*Parts, error) {
 	q, err := queue.NewClient(redisAt(s))
 	if err != nil {
 		return nil, err
@@ -87,7 +89,7 @@ func await(ctx context.Context, s settings.Settings, log *slog.Logger) (*Parts, 
 	}
 	p.Conn, err = natsio.Connect(ctx, at)
 	if err == nil {
-		err = until(ctx, log, "jetstream", func(ctx context.Context) error { return p.open(ctx, log) })
+		err = until(ctx, log, "jetstream", func(ctx context.Context) error { return p.open(ctx, log, existing) })
 	}
 	if err != nil {
 		p.Close()
@@ -122,12 +124,12 @@ func until(ctx context.Context, log *slog.Logger, what string, do func(context.C
 	}
 }
 
-func (p *Parts) open(ctx context.Context, log *slog.Logger) error {
+func (p *Parts) open(ctx context.Context, log *slog.Logger, existing bool) error {
 	s := p.Settings.Stream
 	var err error
 	if p.Store, err = state.Open(ctx, p.Conn, state.Options{
-		Replicas: s.Replicas,
-		Report:   func(err error) { log.Warn("registry", "err", err) },
+		Replicas: s.Replicas, Existing: existing,
+		Report: func(err error) { log.Warn("registry", "err", err) },
 	}); err != nil {
 		return err
 	}
@@ -137,7 +139,7 @@ func (p *Parts) open(ctx context.Context, log *slog.Logger) error {
 	}
 	p.Stream, err = stream.Open(ctx, p.Conn, stream.Options{
 		Report:        func(err error) { log.Warn("stream", "err", err) },
-		SnapshotBytes: s.SnapshotBytes, EventBytes: s.EventBytes, Replicas: s.Replicas, PerSubject: perSubject,
+		SnapshotBytes: s.SnapshotBytes, EventBytes: s.EventBytes, Replicas: s.Replicas, Existing: existing, PerSubject: perSubject,
 	})
 	return err
 }

@@ -45,7 +45,16 @@ type Role func(ctx context.Context, p *Process) error
 
 // Run is the life of a process: the HTTP server first, so that readiness tells while it waits, then Redis and NATS, then
 // the roles. A role that fails ends the process. after, where not nil, runs when the roles have ended.
-func Run(ctx context.Context, s settings.Settings, log *slog.Logger, roles []Role, after func(context.Context, *Process) error) (err error) {
+func Run(ctx context.Context, s settings.Settings, log *slog.Logger, roles []Role, after func(context.Context, *Process) error) error {
+	return run(ctx, s, log, roles, after, false)
+}
+
+// Join is Run for a process that makes no streams and buckets, and needs no permission to: it waits for those of a scheduler.
+func Join(ctx context.Context, s settings.Settings, log *slog.Logger, role Role) error {
+	return run(ctx, s, log, []Role{role}, nil, true)
+}
+
+func run(ctx context.Context, s settings.Settings, log *slog.Logger, roles []Role, after func(context.Context, *Process) error, existing bool) (err error) {
 	p := &Process{Log: log, Metrics: telemetry.NewMetrics(), Ready: telemetry.NewReady()}
 	p.Ready.Set("start", errors.New("waiting for Redis and NATS"))
 	p.HTTP = telemetry.NewServer(p.Ready, p.Metrics)
@@ -62,7 +71,7 @@ func Run(ctx context.Context, s settings.Settings, log *slog.Logger, roles []Rol
 		return err
 	}
 	defer stopProfiles()
-	if p.Parts, err = await(ctx, s, log); err != nil {
+	if p.Parts, err = await(ctx, s, log, existing); err != nil {
 		if ctx.Err() != nil {
 			return nil // stopped while it waited
 		}

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/confhaul/confhaul/pkg/backup"
@@ -19,7 +18,7 @@ func (p *Process) liftRefused(ctx context.Context, c *inventory.CredentialStore,
 	if err != nil {
 		return 0, err
 	}
-	states, err := p.Store.States(ctx)
+	states, err := p.Store.States(ctx, sites...)
 	if err != nil {
 		return 0, err
 	}
@@ -32,7 +31,7 @@ func (p *Process) liftRefused(ctx context.Context, c *inventory.CredentialStore,
 		if err != nil {
 			return refused, err
 		}
-		if !found || len(sites) > 0 && !slices.Contains(sites, d.Site) {
+		if !found {
 			continue
 		}
 		refused++

@@ -146,7 +146,7 @@ func Work(sites []string) Role {
 		}
 		collector := NewCollector(p.Settings)
 		defer collector.Close() // after the server has stopped
-		latest := state.NewLatest(p.Store)
+		latest := state.NewLatest(p.Store, sites...)
 		w := worker.New(worker.Options{
 			Store: latest, Publisher: p.Stream, Collector: collector, Credentials: credentials, Presence: presence,
 			Meter: p.Metrics, Log: p.Log, Name: processName(),

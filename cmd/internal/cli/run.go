@@ -87,7 +87,7 @@ func (e *env) workerCmd() *cobra.Command {
 			if err := s.Validate(); err != nil {
 				return usage(err)
 			}
-			return app.Run(cmd.Context(), s, log.With("process", "worker"), []app.Role{app.Work(sites)}, nil)
+			return app.Join(cmd.Context(), s, log.With("process", "worker"), app.Work(sites))
 		},
 	}
 	listen(cmd, &address)
@@ -134,7 +134,7 @@ unless --allow-actions is given: what its buttons do to a task is undone by the 
 			if err := app.CheckDashboard(s); err != nil {
 				return usage(err)
 			}
-			return app.Run(cmd.Context(), s, log.With("process", "dashboard"), []app.Role{app.Dashboard(queueActions)}, nil)
+			return app.Join(cmd.Context(), s, log.With("process", "dashboard"), app.Dashboard(queueActions))
 		},
 	}
 	listen(cmd, &address)
