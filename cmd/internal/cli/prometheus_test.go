@@ -30,7 +30,7 @@ type prometheus struct {
 	scraped map[string]string
 }
 
-const prometheusConfig = `global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}
+const prometheusConfig = `global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 500ms}
 rule_files: [alerts.yml]
 scrape_configs:
   - job_name: confhaul
