@@ -32,6 +32,11 @@ func OpenHistoryWriter(ctx context.Context, s settings.Settings) (archive.Store,
 	return archive.OpenSQLite(ctx, s.ArchiveDir(), archive.Options{})
 }
 
+// CopyHistory copies the archive into another directory, whether a process writes it or not.
+func CopyHistory(ctx context.Context, s settings.Settings, to string) error {
+	return archive.CopySQLite(ctx, s.ArchiveDir(), to)
+}
+
 // KeptByHistory is what the settings keep of history.
 func KeptByHistory(s settings.Settings) archive.Policy { return policy(s.Archive) }
 

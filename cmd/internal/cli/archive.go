@@ -49,7 +49,7 @@ Exit codes: 0 all is as it was stored, 1 something is damaged.`,
 is a version no more. What has no raw text keeps its form. It may be interrupted and called again.`,
 			RunE: func(cmd *cobra.Command, _ []string) error { return e.runRenormalize(cmd.Context()) },
 		},
-		retain, e.mirrorCmd(), e.quarantineCmd(),
+		retain, e.archiveCopyCmd(), e.mirrorCmd(), e.quarantineCmd(),
 	)
 	return cmd
 }
