@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/confhaul/confhaul/pkg/embedded"
 	"github.com/confhaul/confhaul/pkg/embedded/embeddedtest"
 	"github.com/confhaul/confhaul/pkg/routersim"
@@ -16,6 +19,7 @@ import (
 type drill struct {
 	*testing.T
 	dir       string
+	nats      string
 	vars      []string
 	at        []string
 	processes []*process
@@ -26,7 +30,7 @@ func newDrill(t *testing.T, dir string) *drill {
 	t.Helper()
 	redis, nats := embeddedtest.Redis(t).Reveal(), embeddedtest.NATS(t, embedded.NATSOptions{}).URL().Reveal()
 	return &drill{
-		T: t, dir: dir, vars: []string{"CONFHAUL_REDIS=" + redis, "CONFHAUL_NATS=" + nats},
+		T: t, dir: dir, nats: nats, vars: []string{"CONFHAUL_REDIS=" + redis, "CONFHAUL_NATS=" + nats},
 		at: []string{"--config", filepath.Join(dir, "confhaul.yaml"), "--redis", redis, "--nats", nats},
 	}
 }
@@ -140,4 +144,55 @@ func TestRestore(t *testing.T) {
 			t.Errorf("%s: the history is\n%swant\n%s", id, got, want)
 		}
 	}
+}
+
+// TestRestoreOldArchive: an archive that is older than what NATS believes archived takes the rest from the stream anew, once the
+// archiver's consumer is removed as the page says.
+func TestRestoreOldArchive(t *testing.T) {
+	t.Parallel()
+	fleet, config := fleetFiles(t, routersim.Options{Devices: 1, Seed: 12}, askedOnly+"archive: {dir: archive}\n")
+	d := newDrill(t, filepath.Dir(config))
+	d.start("scheduler", "worker", "archiver")
+	router := fleet.Routers()[0]
+	backUp := func(versions int) string {
+		t.Helper()
+		d.run(exitOK, "backup", router.ID(), "--wait")
+		eventually(t, "the archive to have it", func() bool {
+			o := runHere(t, append([]string{"log", router.ID(), "-o", "json"}, d.at...)...)
+			return strings.Count(o.out, `"version":`) == versions
+		})
+		return d.history(router.ID())
+	}
+	backUp(1)
+	copied := filepath.Join(t.TempDir(), "archive")
+	d.run(exitOK, "archive", "copy", copied)
+	router.Change()
+	want := backUp(2)
+
+	if code := d.processes[2].stop(t); code != 0 {
+		t.Fatalf("the archiver ends with %d", code)
+	}
+	dir := filepath.Join(d.dir, "archive")
+	for _, err := range []error{os.RemoveAll(dir), os.Rename(copied, dir), removeConsumer(t, d.nats)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.start("archiver")
+	eventually(t, "the version that the copy lacks", func() bool { return d.history(router.ID()) == want })
+}
+
+// removeConsumer is nats consumer rm CONFIG_SNAPSHOTS archiver.
+func removeConsumer(t *testing.T, url string) error {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	return js.DeleteConsumer(t.Context(), "CONFIG_SNAPSHOTS", "archiver")
 }
