@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/confhaul/confhaul/pkg/fault"
 )
 
 // docFiles are the pages whose commands somebody will type.
@@ -239,6 +241,29 @@ func TestDocCommandsGoRed(t *testing.T) {
 	for _, wrong := range []string{"nosuch", "status --nosuch", "log", "site limit riga", "hostkey nosuch", "status --site"} {
 		if (docCommand{args: strings.Fields(wrong)}).parses() == nil {
 			t.Errorf("confhaul %s passes", wrong)
+		}
+	}
+}
+
+// TestTroubleshooting: every kind of fault has its heading, in the order of the kinds, with a command to type below it.
+func TestTroubleshooting(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "deployments", "docs", "troubleshooting.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := strings.Split(string(page), "\n## ")[1:]
+	kinds := fault.Kinds()
+	if len(sections) != len(kinds) {
+		t.Fatalf("%d headings for %d kinds", len(sections), len(kinds))
+	}
+	for i, kind := range kinds {
+		heading, text, _ := strings.Cut(sections[i], "\n")
+		if heading != string(kind) {
+			t.Errorf("heading %d is %q, want %q", i+1, heading, kind)
+		}
+		if len(docCommands(text)) == 0 || !strings.Contains(text, "Seen: ") || !strings.Contains(text, "Why") {
+			t.Errorf("%s does not say what is seen, why, and what to type", kind)
 		}
 	}
 }
