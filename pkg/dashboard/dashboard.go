@@ -83,10 +83,10 @@ func New(o Options) http.Handler {
 	if o.Monitor == nil {
 		return guard(own)
 	}
-	root := http.NewServeMux()
+	root, monitor := http.NewServeMux(), headers(queuesPolicy, p.audited(o.Monitor))
 	root.Handle("/", own)
-	root.Handle(QueuesPath, headers(queuesPolicy, o.Monitor))
-	root.Handle(QueuesPath+"/", headers(queuesPolicy, o.Monitor))
+	root.Handle(QueuesPath, monitor)
+	root.Handle(QueuesPath+"/", monitor)
 	return guard(root)
 }
 

@@ -85,8 +85,8 @@ func (l *Login) Guard(pages http.Handler) http.Handler {
 	if l.o.Tokens != nil {
 		mux.HandleFunc("GET "+loginPath, l.showForm)
 		mux.HandleFunc("POST "+loginPath, l.logIn)
-		mux.HandleFunc("POST "+LogoutPath, l.logOut)
-		mux.HandleFunc("GET "+loginStylePath, showStyle)
+		mux.HandleFunc("POST "+logoutPath, l.logOut)
+		mux.Handle("GET "+StaticPath, pages)
 	}
 	guarded := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -152,7 +152,7 @@ func (l *Login) user(r *http.Request) (u User, wait time.Duration, ok bool) {
 		return u, 0, false
 	}
 	o, ok := l.o.Tokens.find(token) // as it is now: the role may have changed
-	u.Name, u.Role = o.name, o.role
+	u.Name, u.Role, u.Session = o.name, o.role, true
 	return u, 0, ok
 }
 

@@ -1,7 +1,6 @@
 package dashboard
 
 import (
-	_ "embed" // the page of the login
 	"html/template"
 	"math"
 	"net/http"
@@ -14,41 +13,27 @@ import (
 )
 
 const (
-	loginPath      = "/login"
-	loginStylePath = "/login.css"
-	// LogoutPath ends a session when it is posted to.
-	LogoutPath = "/logout"
+	loginPath  = "/login"
+	logoutPath = "/logout" // ends a session when it is posted to
 
 	sessionCookie = "confhaul_session"
 	loginFormMax  = 4 << 10 // bytes
 )
 
-// loginPolicy lets the page of the login send its form, and nothing else.
-const loginPolicy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+// loginPolicy lets the page of the login send its form, and run nothing.
+const loginPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-var (
-	//go:embed login.html
-	loginText string
-	loginPage = template.Must(template.New("login").Parse(loginText))
-	//go:embed login.css
-	loginStyle []byte
-)
-
-func showStyle(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=3600")
-	_, _ = w.Write(loginStyle) // whoever asked has gone
-}
+var loginPage = template.Must(template.ParseFS(files, "pages/login.html"))
 
 // loginForm is what the page of the login shows.
 type loginForm struct {
-	Style, Action string
+	Build, Action string // of the style; where the form goes
 	Next          string // where to go afterwards
 	Problem       string // what was wrong with the last attempt
 }
 
 func (f loginForm) show(w http.ResponseWriter, status int) {
-	f.Style, f.Action = loginStylePath, loginPath
+	f.Build, f.Action = build, loginPath
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", loginPolicy)
@@ -71,7 +56,7 @@ func local(next string) string {
 func (l *Login) showForm(w http.ResponseWriter, r *http.Request) {
 	next := local(r.URL.Query().Get("next"))
 	if _, _, ok := l.user(r); ok {
-		http.Redirect(w, r, next, http.StatusSeeOther)
+		http.Redirect(w, r, next, http.StatusSeeOther) //nolint:gosec // local lets no other host through
 		return
 	}
 	loginForm{Next: next}.show(w, http.StatusOK)
@@ -98,7 +83,7 @@ func (l *Login) logIn(w http.ResponseWriter, r *http.Request) {
 	l.o.Count(LoginGood)
 	l.o.Log.Info("dashboard login", "user", o.name, "role", o.role, "from", from(r).Addr())
 	http.SetCookie(w, cookie(r, id, SessionTTL))
-	http.Redirect(w, r, next, http.StatusSeeOther)
+	http.Redirect(w, r, next, http.StatusSeeOther) //nolint:gosec // local lets no other host through
 }
 
 func (l *Login) logOut(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +95,7 @@ func (l *Login) logOut(w http.ResponseWriter, r *http.Request) {
 // cookie holds a session; a negative life takes it away. A proxy that ends TLS says so in a header, which whoever lies there
 // harms only by it.
 func cookie(r *http.Request, id secret.Text, life time.Duration) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // a browser sends no secure one back over plain HTTP, which loopback has
 		Name: sessionCookie, Value: id.Reveal(), Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		Secure: r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"),
 	}

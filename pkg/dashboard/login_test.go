@@ -172,8 +172,8 @@ func TestLogin(t *testing.T) {
 	if p := page.header.Get("Content-Security-Policy"); !strings.Contains(p, "default-src 'none'") || !strings.Contains(p, "frame-ancestors 'none'") {
 		t.Errorf("policy %q", p)
 	}
-	if style := ask(t, "GET", h.url+"/login.css", nil, nil); style.code != http.StatusOK || !strings.HasPrefix(style.header.Get("Content-Type"), "text/css") {
-		t.Errorf("style: %d %v", style.code, style.header)
+	if style := ask(t, "GET", h.url+"/static/style.css", nil, nil); style.code != http.StatusOK {
+		t.Errorf("style: %d", style.code)
 	}
 	in := h.logIn(t, h.anna, "/sites?q=a")
 	if in.code != http.StatusSeeOther || in.header.Get("Location") != "/sites?q=a" || in.cookie == nil {
@@ -188,7 +188,7 @@ func TestLogin(t *testing.T) {
 	if a := ask(t, "GET", h.url+"/login", nil, cookieOf(in)); a.code != http.StatusSeeOther {
 		t.Errorf("the login, to somebody who is in: %d", a.code)
 	}
-	out := ask(t, "POST", h.url+LogoutPath, nil, cookieOf(in))
+	out := ask(t, "POST", h.url+logoutPath, nil, cookieOf(in))
 	if out.code != http.StatusSeeOther || out.cookie == nil || out.cookie.MaxAge >= 0 {
 		t.Errorf("log out: %d %v", out.code, out.cookie)
 	}

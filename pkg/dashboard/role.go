@@ -16,6 +16,8 @@ type User struct {
 	Name string
 	Role Role
 	From string // the address that the request came from
+
+	Session bool // there is one, which the user can end
 }
 
 type userKey struct{}

@@ -15,11 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/dashboard"
+	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/embedded"
 	"github.com/confhaul/confhaul/pkg/embedded/embeddedtest"
 	"github.com/confhaul/confhaul/pkg/secret"
 	"github.com/confhaul/confhaul/pkg/settings"
+	"github.com/confhaul/confhaul/pkg/stream"
 	"github.com/confhaul/confhaul/pkg/telemetry"
 )
 
@@ -61,11 +64,11 @@ func newFront(t *testing.T, login bool) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- f.serveDashboard(ctx, guard, false) }()
 	if err := f.HTTP.Listen(ctx, s.Listen, f.Log); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- f.serveDashboard(ctx, guard, false) }()
 	t.Cleanup(func() {
 		cancel()
 		stop, stopped := context.WithTimeout(context.Background(), testTimeout)
@@ -213,9 +216,17 @@ func TestRefused(t *testing.T) {
 		},
 		"viewer presses a button": func(t *testing.T) {
 			f := newFront(t, true)
-			f.want(http.StatusForbidden, f.ask("POST", "/any/action", nil, f.logIn(f.bert)))
-			f.want(http.StatusForbidden, f.ask("POST", "/any/action", nil, bearing(f.bert)))
-			f.want(http.StatusNotFound, f.ask("POST", "/any/action", nil, f.logIn(f.anna))) // there is no such page
+			f.addSite("riga")
+			pause := url.Values{"what": {"pause"}, "site": {"riga"}}
+			f.want(http.StatusForbidden, f.ask("POST", "/act", pause, f.logIn(f.bert)))
+			f.want(http.StatusForbidden, f.ask("POST", "/act", pause, bearing(f.bert)))
+			if f.paused("riga") || len(f.audits()) != 0 {
+				t.Error("a viewer paused a site, or is said to have")
+			}
+			f.want(http.StatusSeeOther, f.ask("POST", "/act", pause, f.logIn(f.anna)))
+			if !f.paused("riga") {
+				t.Error("an operator did not pause a site")
+			}
 		},
 		"viewer posts to the API of the queues": func(t *testing.T) {
 			f := newFront(t, true)
@@ -304,5 +315,83 @@ func (f *front) want(code int, got reply) {
 	f.t.Helper()
 	if got.code != code {
 		f.t.Errorf("%d, want %d: %.200s", got.code, code, got.body)
+	}
+}
+
+// addSite puts a site with a device into the registry, and waits until the dashboard knows it.
+func (f *front) addSite(name string) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), testTimeout)
+	defer cancel()
+	d := device.Device{ID: "r-" + name, Site: name, Address: "192.0.2.1", Port: 22, Tenant: "default", Platform: "routeros", Credential: "c", Enabled: true}
+	if _, err := f.Store.PutSite(ctx, device.Site{Name: name}, 0); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.Store.PutDevice(ctx, d); err != nil {
+		f.t.Fatal(err)
+	}
+	in := http.Header{}
+	if f.tokens != "" {
+		in = bearing(f.anna)
+	}
+	f.await("the site", func() bool { return f.ask("GET", "/site?name="+name, nil, in).code == http.StatusOK })
+}
+
+func (f *front) paused(site string) bool {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), testTimeout)
+	defer cancel()
+	s, _, err := f.Store.Site(ctx, site)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return s.Paused != nil
+}
+
+func (f *front) audits() []backup.Audit {
+	f.t.Helper()
+	all, err := f.Stream.Audits(f.t.Context(), "")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return all
+}
+
+// TestDashboardAudit has what an operator presses leave a record of who it was, and nothing done where no record can be left.
+func TestDashboardAudit(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, true)
+	f.addSite("riga")
+	in := f.logIn(f.anna)
+	act := func(what string) reply {
+		return f.ask("POST", "/act", url.Values{"what": {what}, "site": {"riga"}}, in)
+	}
+	f.want(http.StatusSeeOther, act("pause"))
+	f.want(http.StatusMethodNotAllowed, f.ask("POST", "/queues/api/queues/riga:pause", nil, in))
+	all := f.audits()
+	for i, want := range []string{"pause", "queues POST /queues/api/queues/riga:pause"} {
+		if len(all) != 2 || all[i].What != want || all[i].By != "anna" || all[i].Role != "operator" || all[i].From != "127.0.0.1" || all[i].Outcome != "asked" {
+			t.Fatalf("recorded %+v", all)
+		}
+	}
+	if all[0].Site != "riga" || all[1].Site != "" {
+		t.Errorf("recorded %+v", all)
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+	events, err := f.Conn.JetStream().Stream(ctx, stream.EventStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := events.CachedInfo().Config
+	cfg.MaxMsgSize = 1 // it takes no record any more
+	if _, err := f.Conn.JetStream().UpdateStream(ctx, cfg); err != nil {
+		t.Fatal(err)
+	}
+	f.want(http.StatusServiceUnavailable, act("resume"))
+	f.want(http.StatusServiceUnavailable, f.ask("POST", "/queues/api/queues/riga:pause", nil, in))
+	if !f.paused("riga") {
+		t.Error("done without a record")
 	}
 }

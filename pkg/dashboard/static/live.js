@@ -27,7 +27,7 @@ async function refresh() {
   if (document.hidden || held(document.getElementById("main"))) return;
   try {
     const answer = await fetch(location.href, {signal: AbortSignal.timeout(timeout)});
-    if (answer.redirected) return location.reload();
+    if (answer.redirected || answer.status === 401) return location.reload();
     if (!answer.ok) throw new Error(answer.status);
     swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
     state.textContent = "· live";
