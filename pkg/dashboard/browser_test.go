@@ -204,7 +204,7 @@ func TestBrowser(t *testing.T) {
 			continue
 		}
 		b.visit(viewer.URL, path, "viewer-"+name, desk)
-		if n := eval[int](b, "document.querySelectorAll('form[method=post], main button:not(.filter button)').length"); n > 0 {
+		if n := eval[int](b, "document.querySelectorAll('main form[method=post], main button:not(.filter button)').length"); n > 0 {
 			t.Errorf("%s: a viewer has %d buttons", path, n)
 		}
 	}

@@ -1,6 +1,6 @@
 // Package dashboard is the pages that people look at: the fleet, its sites and devices, what changed, and beside them the
-// queues' own dashboard. It knows what watches have brought into memory, asks for a login nowhere, and acts only for
-// operators; who a request comes from is said by what stands in front of it.
+// queues' own dashboard. It knows what watches have brought into memory, and acts only for operators.
+// Login, in front of it, says who a request comes from.
 package dashboard
 
 import (

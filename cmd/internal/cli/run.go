@@ -124,7 +124,7 @@ func (e *env) dashboardCmd() *cobra.Command {
 helps, the queues, paused credentials, what changed, and each device's history where the archive (archive.dir) is on this
 machine. Operators can ask for a backup, lift a block, pause and resume sites and resume credentials there. The pages need no
 JavaScript; with it they keep themselves true. At /queues stands asynqmon, the queues' own dashboard, which changes nothing
-unless --allow-actions is given: what its buttons do to a task is undone by the scheduler, and no block is lifted by it.`,
+unless --allow-actions is given. No block is lifted there, and a task that is deleted is made again by a scheduler.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, log, err := e.process(address, "tokens")
@@ -138,8 +138,8 @@ unless --allow-actions is given: what its buttons do to a task is undone by the 
 		},
 	}
 	listen(cmd, &address)
-	cmd.Flags().BoolVar(&queueActions, "allow-actions", false, "let operators run, archive and delete tasks at /queues")
 	cmd.AddCommand(e.dashboardTokenCmd())
+	cmd.Flags().BoolVar(&queueActions, "allow-actions", false, "let operators run, archive and delete tasks and pause queues at /queues")
 	return cmd
 }
 
