@@ -17,7 +17,7 @@ const module = "github.com/confhaul/confhaul/"
 var rooms = map[string][]string{
 	"pkg/fault": nouns, "pkg/secret": nouns, "pkg/device": nouns, "pkg/backup": nouns,
 
-	"pkg/transport": {"pkg/secret"}, "pkg/transport/transporttest": {"pkg/transport"},
+	"pkg/access": {"pkg/secret", "pkg/transport"}, "pkg/transport": {"pkg/secret"}, "pkg/transport/transporttest": {"pkg/transport"},
 	"pkg/settings": append([]string{"pkg/transport"}, nouns...), "pkg/queue": append([]string{"pkg/transport"}, nouns...),
 	"pkg/natsio": append([]string{"pkg/transport"}, nouns...), "pkg/inventory": nouns, "pkg/sshclient": nouns, "pkg/routeros": nouns,
 	"pkg/telemetry": nouns, "pkg/filelock": {}, "pkg/delta": {},

@@ -59,6 +59,7 @@ func open(a Address, sessions int) (*redis.Client, error) {
 	o.PoolSize = poolSize(sessions)
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	o.Dialer, o.DialerRetries = a.dialer(), dialTries
+	o.DisableIdentity = true // CLIENT SETINFO is no command of a user with few permissions
 	o.CredentialsProviderContext = a.login(o.Username)
 	return redis.NewClient(o), nil
 }
@@ -74,7 +75,7 @@ func openSentinel(a Address, sessions int) (*redis.Client, error) {
 	return redis.NewFailoverClient(&redis.FailoverOptions{
 		MasterName: s.Master, SentinelAddrs: s.Addresses, SentinelPassword: s.SentinelPassword.Reveal(),
 		Username: s.User, Password: s.Password.Reveal(), CredentialsProviderContext: a.login(s.User), DB: s.DB,
-		Dialer: a.dialer(), DialerRetries: dialTries,
+		Dialer: a.dialer(), DialerRetries: dialTries, DisableIdentity: true,
 		MaxRetries: -1, ContextTimeoutEnabled: true, PoolSize: poolSize(sessions),
 	}), nil // it never asks for maintenance notifications (FailoverOptions.clientOptions)
 }

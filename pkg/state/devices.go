@@ -146,7 +146,7 @@ func (s *Store) States(ctx context.Context, sites ...string) (map[string]backup.
 		return out, s.list(ctx, backup.BucketState, put)
 	}
 	for _, site := range sites {
-		if err := s.list(ctx, backup.BucketState, put, device.Encode(site)+".>"); err != nil {
+		if err := s.list(ctx, backup.BucketState, put, device.Encode(site)+".*"); err != nil {
 			return nil, err
 		}
 	}

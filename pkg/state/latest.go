@@ -81,7 +81,7 @@ func (l *Latest) Follow(ctx context.Context) error {
 	}
 	for _, site := range l.only { // a reader for each, so that its one subject can be held against permissions
 		add([]string{device.Encode(site)}, backup.BucketSites)
-		add([]string{device.Encode(site) + ".>"}, backup.BucketDevices, bucketHostKeys, backup.BucketRequests)
+		add([]string{device.Encode(site) + ".*"}, backup.BucketDevices, bucketHostKeys, backup.BucketRequests)
 	}
 	for i, r := range readers {
 		if !slices.Contains([]string{streamOf(backup.BucketDevices), streamOf(bucketHostKeys)}, r.Stream) {

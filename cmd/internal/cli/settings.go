@@ -12,11 +12,12 @@ import (
 )
 
 func (e *env) settingsCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "settings", Short: "Check settings", Args: args(cobra.NoArgs), RunE: help}
+	cmd := &cobra.Command{Use: "settings", Short: "Check settings, and make those of Redis and NATS", Args: args(cobra.NoArgs), RunE: help}
 	cmd.AddCommand(&cobra.Command{
 		Use: "check", Short: "Check settings, inventory, credentials and tokens as start-up does", Args: args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error { return e.runSettingsCheck() },
 	})
+	cmd.AddCommand(e.settingsACLCmd())
 	return cmd
 }
 
