@@ -184,3 +184,18 @@ func ask(t *testing.T, nc *nats.Conn, subject, body string, out any) {
 		t.Fatalf("%s: %v", subject, err)
 	}
 }
+
+func (g *guarded) password(user string) string {
+	g.Helper()
+	b, err := os.ReadFile(filepath.Join(g.dir, access.PasswordFile(user)))
+	if err != nil {
+		g.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// emptyFleet has the files of a fleet of one router, for which nothing is ever due.
+func (g *guarded) emptyFleet() (*routersim.Fleet, string) {
+	g.Helper()
+	return fleetFiles(g.T, routersim.Options{Devices: 1, Seed: 1}, askedOnly)
+}
