@@ -126,6 +126,12 @@ func TestLeastPrivilege(t *testing.T) {
 	if o := cli("backup", "--all", "--wait"); o.code != 0 {
 		t.Errorf("once more: exit %d: %s %s", o.code, o.out, o.errOut)
 	}
+	processes["worker-riga"].stop(t)
+	processes["worker-oslo"].stop(t)
+	processes["worker"] = g.start("worker", config, "", "worker") // of all sites
+	if o := cli("backup", "--all", "--wait"); o.code != 0 {
+		t.Errorf("by a worker of all sites: exit %d: %s %s", o.code, o.out, o.errOut)
+	}
 	for _, refused := range g.admin().ACLLog(t.Context(), 100).Val() {
 		t.Errorf("redis refused %s %s of %s", refused.Context, refused.Object, refused.Username)
 	}
