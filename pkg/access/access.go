@@ -93,7 +93,10 @@ var (
 	streams = []string{"CONFIG_SNAPSHOTS", "CONFIG_EVENTS", "CONFIG_SUSPECTS", "OBJ_CONFIG_LARGE"}
 )
 
-const api = "$JS.API."
+const (
+	api   = "$JS.API."
+	audit = "config.audit.>" // who asked for what
+)
 
 func kv(bucket string) string           { return "KV_confhaul-" + bucket }
 func record(bucket, keys string) string { return "$KV.confhaul-" + bucket + "." + keys }
@@ -152,7 +155,7 @@ func archiver() Rights {
 }
 
 func dashboard(actions bool) Rights {
-	r := Rights{Publish: slices.Concat(look(all()...), read(kvs()...))}
+	r := Rights{Publish: slices.Concat(look(all()...), read(kvs()...), read("CONFIG_EVENTS"), []string{audit})}
 	if actions {
 		r.Publish = append(r.Publish, writes("requests", "sites", "state", "hostkeys", "credentials")...)
 	}
@@ -161,7 +164,7 @@ func dashboard(actions bool) Rights {
 
 func cli() Rights {
 	return Rights{Publish: slices.Concat(look(all()...), read(kvs()...), read("CONFIG_EVENTS", "CONFIG_SUSPECTS", "OBJ_CONFIG_LARGE"), makes(all()...), writes(buckets...),
-		[]string{"config.backup.trigger"})}
+		[]string{"config.backup.trigger", audit})}
 }
 
 // worker reads the records of its site, and writes what it learned of the site's devices. Credentials, and large texts, which
