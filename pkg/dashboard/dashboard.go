@@ -77,7 +77,7 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("GET /site", p.site)
 	mux.HandleFunc("GET /changes", p.changes)
 	mux.HandleFunc("POST /act", p.act)
-	mux.HandleFunc("GET "+StaticPath+"{file}", serveStatic)
+	mux.Handle("GET "+StaticPath+"{file}", serveStatic())
 	mux.HandleFunc("/", p.unknown)
 	own := headers(policy, mux)
 	if o.Monitor == nil {

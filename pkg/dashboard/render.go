@@ -97,11 +97,13 @@ func (p *pages) write(w http.ResponseWriter, r *http.Request, status int, v view
 	_, _ = b.WriteTo(w) // whoever asked has gone
 }
 
-// serveStatic gives style and script.
-func serveStatic(w http.ResponseWriter, r *http.Request) {
-	name := "static/" + r.PathValue("file")
-	w.Header().Set("Cache-Control", "max-age=86400")
-	http.ServeFileFS(w, r, files, name)
+// serveStatic gives style, script and icon.
+func serveStatic() http.Handler {
+	serve := http.FileServerFS(files)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=86400")
+		serve.ServeHTTP(w, r)
+	})
 }
 
 // form is a button with what it acts on: names and values of hidden fields, in turn.
