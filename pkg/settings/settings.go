@@ -61,6 +61,8 @@ type Settings struct {
 	SiteLimit int `yaml:"site_limit"`
 	// Listen is the host:port of metrics, health and dashboard; port 0 takes a free one. Default 127.0.0.1:9470.
 	Listen string `yaml:"listen"`
+	// ListenTLS makes that address one of HTTPS.
+	ListenTLS ListenTLS `yaml:"listen_tls"`
 	// Dashboard says who may see it.
 	Dashboard Dashboard `yaml:"dashboard"`
 	// Pprof is the host:port of Go's profiles, on loopback: they show what the process holds in memory. Default none: there are
@@ -122,6 +124,12 @@ type Git struct {
 	PushSecrets bool `yaml:"push_secrets"`
 }
 
+// ListenTLS names the files, in PEM, of what Listen is served with: both or neither.
+type ListenTLS struct {
+	Cert string `yaml:"cert"` // certificate and what leads to its root; in a settings file relative to it; default none: plain HTTP
+	Key  string `yaml:"key"`  // its key; in a settings file relative to it; default none
+}
+
 // Dashboard is the login of the dashboard.
 type Dashboard struct {
 	Tokens string `yaml:"tokens"` // path of the token file; in a settings file relative to it; default none: no login, and loopback only
@@ -131,7 +139,7 @@ type Dashboard struct {
 func (s *Settings) paths() map[string]*string {
 	return map[string]*string{
 		"inventory": &s.Inventory, "credentials": &s.Credentials, "data": &s.Data, "archive.dir": &s.Archive.Dir, "git.dir": &s.Git.Dir,
-		"dashboard.tokens":    &s.Dashboard.Tokens,
+		"listen_tls.cert": &s.ListenTLS.Cert, "listen_tls.key": &s.ListenTLS.Key, "dashboard.tokens": &s.Dashboard.Tokens,
 		"redis_password_file": &s.RedisPasswordFile, "redis_tls.ca": &s.RedisTLS.CA, "redis_tls.cert": &s.RedisTLS.Cert, "redis_tls.key": &s.RedisTLS.Key,
 		"nats_password_file": &s.NATSPasswordFile, "nats_creds_file": &s.NATSCredsFile, "nats_nkey_file": &s.NATSNkeyFile,
 		"nats_tls.ca": &s.NATSTLS.CA, "nats_tls.cert": &s.NATSTLS.Cert, "nats_tls.key": &s.NATSTLS.Key,

@@ -111,7 +111,8 @@ func TestLoadRefuses(t *testing.T) {
 		"two documents":    {"interval: 1h\n---\ninterval: 2h\n", nil, "FILE:2: use one document only, without a second ---"},
 		"unknown anchor":   {"redis: *hunter2\n", nil, "FILE: not YAML: unknown anchor: quote a value that begins with *"},
 		"unknown key":      {"jitter:\n  mim: 1s\n", nil, "FILE:2: jitter.mim: unknown key: use min, max"},
-		"dotted key":       {"jitter.min: 1s\n", nil, "FILE:1: jitter.min: unknown key: use redis, nats, status_redis, redis_password_file, redis_tls, nats_password_file, nats_creds_file, nats_nkey_file, nats_tls, nats_api_prefix, inventory, credentials, data, interval, jitter, retry, redial_delay, concurrency, site_limit, listen, dashboard, pprof, grace, timeouts, stream, archive, git"},
+		"half a pair":      {"listen_tls: {cert: c.pem}\n", nil, "listen_tls: names one file of two: give cert and key"},
+		"dotted key":       {"jitter.min: 1s\n", nil, "FILE:1: jitter.min: unknown key: use redis, nats, status_redis, redis_password_file, redis_tls, nats_password_file, nats_creds_file, nats_nkey_file, nats_tls, nats_api_prefix, inventory, credentials, data, interval, jitter, retry, redial_delay, concurrency, site_limit, listen, listen_tls, dashboard, pprof, grace, timeouts, stream, archive, git"},
 		"twice":            {"interval: 1h\ninterval: 2h\n", nil, "FILE:2: interval: is already on line 1"},
 		"no value":         {"interval:\n", nil, "FILE:1: interval: has no value: give one, or leave the key out"},
 		"no unit":          {"interval: 21600\n", nil, `FILE:1: interval: "21600" is not a duration such as 90s or 6h`},
@@ -191,7 +192,7 @@ func TestValidateNamesEveryField(t *testing.T) {
 		"grace": "5s", "timeouts.dial": "0s", "timeouts.handshake": "6m", "timeouts.login": "-1s", "timeouts.first_byte": "6m", "timeouts.idle": "0s",
 		"timeouts.whole": "0s", "stream.snapshot_bytes": "-1", "stream.event_bytes": "0", "stream.replicas": "6", "stream.per_subject": "0",
 		"archive.dir": "~/archive", "archive.keep_versions": "-1", "archive.keep_for": "-1s", "archive.keep_removed": "-1s",
-		"git.dir": "~/git", "git.remote": "-x", "dashboard.tokens": "~/t",
+		"git.dir": "~/git", "git.remote": "-x", "dashboard.tokens": "~/t", "listen_tls.cert": "~/c", "listen_tls.key": "~/k",
 		"redis_password_file": "~/p", "redis_tls.ca": "~/ca", "redis_tls.cert": "~/c", "redis_tls.key": "~/k",
 		"nats_password_file": "~/p", "nats_creds_file": "~/c", "nats_nkey_file": "~/n", "nats_tls.ca": "~/ca", "nats_tls.cert": "~/c", "nats_tls.key": "~/k", "nats_api_prefix": "a.>",
 	}

@@ -48,6 +48,9 @@ func (s Settings) Validate() error {
 		check("site_limit", fmt.Errorf("%d: use -1 for no limit, or the number of sessions", s.SiteLimit))
 	}
 	check("listen", checkListen(s.Listen))
+	if (s.ListenTLS.Cert == "") != (s.ListenTLS.Key == "") {
+		check("listen_tls", errors.New("names one file of two: give cert and key"))
+	}
 	if s.Pprof != "" {
 		check("pprof", checkLoopback(s.Pprof))
 	}

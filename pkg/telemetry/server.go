@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,6 +80,11 @@ func readiness(conditions []Condition) (status int, text string) {
 	return http.StatusOK, "ready\n"
 }
 
+// UseTLS has Listen serve HTTPS with a certificate, and nothing else.
+func (s *Server) UseTLS(c *Certificate) {
+	s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}
+}
+
 // Handle adds a handler; patterns are those of http.ServeMux. It panics on a pattern that is taken or makes no sense.
 func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
 
@@ -92,7 +98,7 @@ func (s *Server) Listen(ctx context.Context, addr string, log *slog.Logger) erro
 	s.addr = l.Addr().String()
 	s.http.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	s.wait.Go(func() {
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.serve(l); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("serve "+s.what, "address", s.addr, "err", err)
 			close(s.done)
 		}
@@ -101,8 +107,23 @@ func (s *Server) Listen(ctx context.Context, addr string, log *slog.Logger) erro
 	return nil
 }
 
+func (s *Server) serve(l net.Listener) error {
+	if s.http.TLSConfig != nil {
+		return s.http.ServeTLS(l, "", "")
+	}
+	return s.http.Serve(l)
+}
+
 // Addr is the host:port that is served, "" before Listen.
 func (s *Server) Addr() string { return s.addr }
+
+// URL is the address of the front page.
+func (s *Server) URL() string {
+	if s.http.TLSConfig != nil {
+		return "https://" + s.addr + "/"
+	}
+	return "http://" + s.addr + "/"
+}
 
 // Done is closed when serving ends without Stop.
 func (s *Server) Done() <-chan struct{} { return s.done }

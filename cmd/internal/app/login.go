@@ -41,8 +41,8 @@ func (p *Process) login(now func() time.Time) (*dashboard.Login, error) {
 		if o.Tokens, err = dashboard.OpenTokens(p.Settings.Dashboard.Tokens); err != nil {
 			return nil, err
 		}
-		if !loopback(p.Settings.Listen) {
-			p.Log.Warn("tokens of the dashboard travel in clear on this address: put a proxy with TLS in front of it", "listen", p.Settings.Listen)
+		if p.Settings.ListenTLS.Cert == "" && !loopback(p.Settings.Listen) {
+			p.Log.Warn("tokens of the dashboard travel in clear on this address: set listen_tls, or put a proxy with TLS in front of it", "listen", p.Settings.Listen)
 		}
 	}
 	return dashboard.NewLogin(o), nil

@@ -58,6 +58,13 @@ func run(ctx context.Context, s settings.Settings, log *slog.Logger, roles []Rol
 	p := &Process{Log: log, Metrics: telemetry.NewMetrics(), Ready: telemetry.NewReady()}
 	p.Ready.Set("start", errors.New("waiting for Redis and NATS"))
 	p.HTTP = telemetry.NewServer(p.Ready, p.Metrics)
+	if s.ListenTLS.Cert != "" {
+		c, err := telemetry.OpenCertificate(s.ListenTLS.Cert, s.ListenTLS.Key, log)
+		if err != nil {
+			return err
+		}
+		p.HTTP.UseTLS(c)
+	}
 	if err := p.HTTP.Listen(ctx, s.Listen, log); err != nil {
 		return err
 	}
@@ -186,7 +193,7 @@ func (p *Process) serveDashboard(ctx context.Context, login *dashboard.Login, qu
 	}
 	pages, follow := p.pages(monitor)
 	p.HTTP.Handle("/", login.Guard(pages))
-	p.Log.Info("dashboard ready", "url", "http://"+p.HTTP.Addr()+"/")
+	p.Log.Info("dashboard ready", "url", p.HTTP.URL())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return follow(ctx) })
 	g.Go(func() error { login.Follow(ctx); return nil })

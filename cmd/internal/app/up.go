@@ -87,6 +87,6 @@ func (p *Process) endMarks(ctx context.Context) error {
 func announce(_ context.Context, p *Process) error {
 	return embedded.WriteRun(p.Settings.Data, embedded.Run{
 		PID: os.Getpid(), Redis: p.Settings.Redis, NATS: p.Settings.NATS, Started: time.Now(),
-		Dashboard: "http://" + p.HTTP.Addr() + "/", Listen: p.HTTP.Addr(),
+		Dashboard: p.HTTP.URL(), Listen: p.HTTP.Addr(),
 	})
 }

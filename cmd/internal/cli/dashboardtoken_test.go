@@ -40,7 +40,9 @@ func TestDashboardToken(t *testing.T) {
 		t.Errorf("settings check: exit %d, %s %s", o.code, o.out, o.errOut)
 	}
 	redis, nats := embeddedtest.Redis(t).Reveal(), embeddedtest.NATS(t, embedded.NATSOptions{}).URL().Reveal()
-	p := startProcess(t, []string{"CONFHAUL_REDIS=" + redis, "CONFHAUL_NATS=" + nats}, "dashboard", "--config", config)
+	vars := []string{"CONFHAUL_REDIS=" + redis, "CONFHAUL_NATS=" + nats}
+	startProcess(t, vars, "scheduler", "--listen", "127.0.0.1:0") // makes what the dashboard opens
+	p := startProcess(t, vars, "dashboard", "--config", config)
 	ready := regexp.MustCompile(`"dashboard ready".*"url":"(http://[^"/]+)`)
 	eventually(t, "the dashboard", func() bool { return ready.MatchString(p.errOut.String()) })
 	address := strings.Replace(ready.FindStringSubmatch(p.errOut.String())[1], "[::]", "127.0.0.1", 1)

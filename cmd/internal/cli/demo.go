@@ -160,7 +160,7 @@ func newDemo(e *env, o demoOptions, fleet *routersim.Fleet, sorry troubles) *dem
 
 // watch hears the streams and the states.
 func (d *demo) watch(ctx context.Context, p *app.Process) error {
-	d.url = "http://" + p.HTTP.Addr() + "/"
+	d.url = p.HTTP.URL()
 	d.tell(fmt.Sprintf("%s on loopback, dashboard at %s", plural(d.o.devices, "simulated router"), d.url))
 	failed := make(chan error, 2)
 	go func() { failed <- p.Stream.Watch(ctx, d.hear) }()

@@ -42,6 +42,11 @@ func (e *env) process(listen string, needs ...string) (settings.Settings, *slog.
 			return s, log, usage(err)
 		}
 	}
+	if s.ListenTLS.Cert != "" {
+		if _, err := telemetry.OpenCertificate(s.ListenTLS.Cert, s.ListenTLS.Key, log); err != nil {
+			return s, log, usage(err)
+		}
+	}
 	if slices.Contains(needs, "archive") && s.Archive.Dir == "" {
 		return s, log, usage(errors.New("the settings name no directory for the archive: add archive: {dir: DIRECTORY} (see --config)"))
 	}

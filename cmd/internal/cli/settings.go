@@ -9,6 +9,7 @@ import (
 	"github.com/confhaul/confhaul/cmd/internal/app"
 	"github.com/confhaul/confhaul/pkg/dashboard"
 	"github.com/confhaul/confhaul/pkg/settings"
+	"github.com/confhaul/confhaul/pkg/telemetry"
 )
 
 func (e *env) settingsCmd() *cobra.Command {
@@ -44,6 +45,10 @@ func (e *env) runSettingsCheck() error {
 		if t, tokensErr = dashboard.OpenTokens(s.Dashboard.Tokens); tokensErr == nil {
 			tokens = t.Len()
 		}
+	}
+	if s.ListenTLS.Cert != "" {
+		_, certErr := telemetry.OpenCertificate(s.ListenTLS.Cert, s.ListenTLS.Key, nil)
+		err = errors.Join(err, certErr)
 	}
 	if err := errors.Join(err, tokensErr); err != nil {
 		return usage(err)
