@@ -1,0 +1,126 @@
+package deployments
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// project reads Compose files as docker compose does: what its schema does not know is an error.
+func project(t *testing.T, files ...string) *types.Project {
+	t.Helper()
+	dir, err := filepath.Abs("compose")
+	if err != nil {
+		t.Fatal(err)
+	}
+	details := types.ConfigDetails{WorkingDir: dir, Environment: types.Mapping{}}
+	for _, f := range files {
+		details.ConfigFiles = append(details.ConfigFiles, types.ConfigFile{Filename: filepath.Join(dir, f)})
+	}
+	p, err := loader.LoadWithContext(t.Context(), details, func(o *loader.Options) { o.SetProjectName("confhaul", true) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestComposeIsHardened(t *testing.T) {
+	t.Parallel()
+	for _, files := range [][]string{{"compose.yaml"}, {"compose.yaml", "compose.sim.yaml"}} {
+		for name, s := range project(t, files...).Services {
+			for _, problem := range composeProblems(t, s) {
+				t.Errorf("%v: %s: %s", files, name, problem)
+			}
+		}
+	}
+}
+
+// once are services that do one thing at the start and end.
+var once = []string{"nats-owner"}
+
+var pinned = regexp.MustCompile(`^[a-z.]+/[a-z/]+:v?\d+\.\d+\.\d+(-alpine)?$`)
+
+func composeProblems(t *testing.T, s types.ServiceConfig) []string {
+	t.Helper()
+	var out []string
+	check := func(ok bool, problem string) {
+		if !ok {
+			out = append(out, problem)
+		}
+	}
+	ours := strings.HasPrefix(s.Image, "confhaul:")
+	check(ours || pinned.MatchString(s.Image), s.Image+" names no version")
+	written := len(s.Configs) > 0 // Compose writes such a file into the container
+	check(s.ReadOnly || written, "may write its own file system")
+	check(slices.Equal(s.CapDrop, []string{"ALL"}), "keeps capabilities")
+	check(slices.Equal(s.SecurityOpt, []string{"no-new-privileges:true"}), "may get more privileges")
+	check(!s.Privileged && s.Pid == "" && s.Ipc == "" && s.NetworkMode != "host", "shares the machine's name spaces")
+	check(s.MemLimit > 0 && s.CPUS > 0, "has no limits")
+	check(s.ContainerName == "", "has a fixed name and cannot be scaled")
+	if slices.Contains(once, s.Name) {
+		return out
+	}
+	check(s.Restart == types.RestartPolicyUnlessStopped, "is not started again")
+	check(ours || s.HealthCheck != nil, "has no health check")
+	check(s.User != "root" && s.User != "0", "runs as root")
+	for _, p := range s.Ports {
+		check(p.HostIP == "127.0.0.1", "is open to the network")
+		check(s.Name != "worker" && s.Name != "scheduler", "has a port of the machine and cannot be scaled")
+	}
+	if ours && s.Name != "sim" {
+		check(s.StopGracePeriod != nil && time.Duration(*s.StopGracePeriod) > grace(t), "is killed within confhaul's grace")
+		for variable := range s.Environment {
+			check(slices.Contains(variables(t), variable), variable+" is no setting")
+		}
+		confhaul(t, append(slices.Clone(s.Command), "--help")...)
+	}
+	return out
+}
+
+// TestComposeKeepsSecretsWhereTheyAreNeeded holds who gets what, and that every file that is mounted is there.
+func TestComposeKeepsSecretsWhereTheyAreNeeded(t *testing.T) {
+	t.Parallel()
+	p := project(t, "compose.yaml")
+	for name, s := range p.Services {
+		for _, v := range s.Volumes {
+			if v.Type != types.VolumeTypeBind {
+				continue
+			}
+			theirs := strings.HasPrefix(v.Source, filepath.Join(p.WorkingDir, "secrets")) || v.Source == filepath.Join(p.WorkingDir, "fleet")
+			if _, err := os.Stat(v.Source); err != nil && !theirs {
+				t.Errorf("%s: %v", name, err)
+			}
+			if !v.ReadOnly {
+				t.Errorf("%s may write %s", name, v.Source)
+			}
+			if v.Source == filepath.Join(p.WorkingDir, "secrets") && name != "worker" {
+				t.Errorf("%s has the workers' credentials", name)
+			}
+		}
+		if _, out := s.Networks["routers"]; out && name != "worker" {
+			t.Errorf("%s reaches the routers", name)
+		}
+	}
+	for _, name := range []string{"redis", "nats"} {
+		if len(p.Services[name].Networks) != 1 || len(p.Services[name].Ports) > 0 || !p.Networks["inside"].Internal {
+			t.Errorf("%s can be reached from elsewhere", name)
+		}
+	}
+	for file, lines := range map[string][]string{
+		"compose/redis.conf": {"appendonly yes", "maxmemory-policy noeviction"},
+		"compose/nats.conf":  {"  sync_interval: always", "max_payload: 8MB"},
+	} {
+		for _, line := range lines {
+			if !slices.Contains(strings.Split(read(t, file), "\n"), line) {
+				t.Errorf("%s lacks %q", file, line)
+			}
+		}
+	}
+}
