@@ -124,3 +124,18 @@ func TestComposeKeepsSecretsWhereTheyAreNeeded(t *testing.T) {
 		}
 	}
 }
+
+// TestComposeScrapesEverything gives Prometheus its own settings.
+func TestComposeScrapesEverything(t *testing.T) {
+	t.Parallel()
+	need(t, "CONFHAUL_REQUIRE_PROMETHEUS", "promtool")
+	dir := t.TempDir()
+	path := write(t, dir, "prometheus.yml", read(t, "compose/prometheus.yml"), 0o644)
+	write(t, dir, "alerts.yml", read(t, "prometheus/alerts.yml"), 0o644)
+	run(t, dir, nil, "promtool", "check", "config", path)
+	for name, s := range project(t, "compose.yaml").Services {
+		if strings.HasPrefix(s.Image, "confhaul:") && !strings.Contains(read(t, path), name) {
+			t.Errorf("%s is not scraped", name)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -109,6 +110,12 @@ func TestImageIsBuilt(t *testing.T) {
 	})
 	if want := []string{"/etc/ssl/certs/ca-certificates.crt", "/usr/bin/confhaul"}; err != nil || !slices.Equal(files, want) {
 		t.Errorf("in the image: %v (%v), want %v", files, err, want)
+	}
+	for _, dir := range []string{"/etc/confhaul", "/var/lib/confhaul", "/tmp"} { // volumes begin with the owner of what they are mounted on
+		info, err := os.Stat(root + dir)
+		if err != nil || info.Sys().(*syscall.Stat_t).Uid != 65532 {
+			t.Errorf("%s is not the user's (%v)", dir, err)
+		}
 	}
 	if got := buildah("run", container, "--", "/usr/bin/confhaul", "version"); !strings.HasPrefix(got, "confhaul v1.2.3 ") {
 		t.Errorf("the program says %q", got)

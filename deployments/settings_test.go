@@ -21,7 +21,7 @@ func example(t *testing.T) map[string]any {
 // variables are the environment variables of all settings.
 func variables(t *testing.T) []string {
 	t.Helper()
-	out := []string{"CONFHAUL_REDIS_PASSWORD_FILE", "CONFHAUL_NATS_PASSWORD_FILE"} // until the example has them
+	var out []string
 	var walk func(prefix string, m map[string]any)
 	walk = func(prefix string, m map[string]any) {
 		for key, value := range m {
