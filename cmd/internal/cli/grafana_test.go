@@ -64,7 +64,7 @@ func strictly(text []byte) error {
 	} {
 		kinds.RegisterPanelcfgVariant(kind)
 	}
-	var d dashboard.Dashboard
+	var d dashboard.Dashboard //nolint:staticcheck // its successor is a schema that only the newest Grafana reads
 	err := d.UnmarshalJSONStrict(text)
 	if err == nil || err.Error() == "" { // an empty list of errors is no nil to them
 		err = d.Validate()

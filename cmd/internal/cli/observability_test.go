@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -62,32 +61,7 @@ func section(runbook, heading string) string {
 	return text
 }
 
-// checkCommand says whether the program has a command with these flags.
-func checkCommand(t *testing.T, line string) {
-	t.Helper()
-	words := strings.Fields(line)
-	if len(words) < 2 || words[0] != "confhaul" {
-		t.Errorf("%q is no command of confhaul", line)
-		return
-	}
-	root := (&env{out: io.Discard, err: io.Discard, getenv: func(string) string { return "" }}).root()
-	cmd, rest, err := root.Find(words[1:])
-	if err == nil && cmd == root {
-		t.Errorf("%q: there is no such command", line)
-		return
-	}
-	if err == nil {
-		err = cmd.ParseFlags(rest)
-	}
-	if err == nil {
-		err = cmd.ValidateArgs(cmd.Flags().Args())
-	}
-	if err != nil {
-		t.Errorf("%q: %v", line, err)
-	}
-}
-
-// TestRunbook holds runbook and alerts against each other: every alert has an entry that begins with a command that exists.
+// TestRunbook holds runbook and alerts against each other: every alert has an entry that begins with a command.
 func TestRunbook(t *testing.T) {
 	t.Parallel()
 	runbook, headings := readText(t, deployments+"docs/runbook.md"), []string{}
@@ -106,20 +80,13 @@ func TestRunbook(t *testing.T) {
 		if r.For == "" || r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
 			t.Errorf("%s lacks for, summary or description", r.Alert)
 		}
-		command, ok := strings.CutPrefix(section(runbook, r.Alert), "```sh\n")
-		if !ok {
+		if !strings.HasPrefix(section(runbook, r.Alert), "```sh\nconfhaul ") { // that there is such a command, the test of all pages sees to
 			t.Errorf("%s: its entry in the runbook does not begin with a command", r.Alert)
-			continue
 		}
-		command, _, _ = strings.Cut(command, "\n```")
-		checkCommand(t, command)
 		headings = slices.DeleteFunc(headings, func(h string) bool { return h == r.Alert })
 	}
 	if len(headings) > 0 {
 		t.Errorf("the runbook has entries for alerts that there are not: %v", headings)
-	}
-	for _, found := range regexp.MustCompile("`(confhaul [^`]+)`").FindAllStringSubmatch(runbook, -1) {
-		checkCommand(t, strings.ReplaceAll(found[1], "\n", " "))
 	}
 }
 
