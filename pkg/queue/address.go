@@ -116,20 +116,18 @@ func (a Address) dialer() func(ctx context.Context, network, address string) (ne
 	}
 }
 
-// answers of Redis, by their prefix, that only somebody who changes something makes go away.
-var answers = map[string]string{
-	"WRONGPASS": "redis refuses the user or the password: see redis and redis_password_file, and the ACL of Redis",
-	"NOAUTH":    "redis wants a password: see redis and redis_password_file",
-	"NOPERM":    "the user lacks a permission: see the ACL of Redis (confhaul settings acl makes one)",
-}
-
-// explain says in plain words why Redis does not have us.
+// explain says in plain words why Redis does not have us, where only somebody who changes something makes that go away.
 func explain(err error) error {
-	err = transport.Explain(tlsSetting, err)
-	for prefix, why := range answers {
-		if redis.HasErrorPrefix(err, prefix) {
-			return &transport.Refusal{Why: why, Err: err}
-		}
+	why := ""
+	switch {
+	case redis.HasErrorPrefix(err, "WRONGPASS"):
+		why = "redis refuses the user or the password: see redis and redis_password_file, and the ACL of Redis"
+	case redis.HasErrorPrefix(err, "NOAUTH"):
+		why = "redis wants a password: see redis and redis_password_file"
+	case redis.HasErrorPrefix(err, "NOPERM"):
+		why = "the user lacks a permission: see the ACL of Redis (confhaul settings acl makes one)"
+	default:
+		return transport.Explain(tlsSetting, err)
 	}
-	return err
+	return &transport.Refusal{Why: why, Err: err}
 }
