@@ -73,6 +73,7 @@ COPY busybox /bin/sh
 COPY busybox /bin/mkdir
 COPY busybox /bin/cp
 COPY certificates /etc/ssl/certs/ca-certificates.crt
+COPY certificates /tmp/
 ENV PATH=/usr/local/go/bin:/bin GOPROXY=off GOTOOLCHAIN=local GOMODCACHE=/go/pkg/mod GOCACHE=/cache
 `
 
@@ -81,10 +82,10 @@ func TestImageIsBuilt(t *testing.T) {
 	t.Parallel()
 	need(t, "CONFHAUL_REQUIRE_BUILDAH", "buildah", "busybox")
 	dir := t.TempDir()
-	store := []string{"STORAGE_DRIVER=vfs", "BUILDAH_ISOLATION=chroot"}
+	store := []string{"BUILDAH_ISOLATION=chroot"}
 	buildah := func(args ...string) string {
 		t.Helper()
-		argv := append([]string{"buildah", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "runroot")}, args...)
+		argv := append([]string{"buildah", "--storage-driver", "vfs", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "runroot")}, args...)
 		return strings.TrimSpace(run(t, "..", store, argv...))
 	}
 	context := filepath.Join(dir, "builder")
@@ -128,5 +129,5 @@ func TestImageIsBuilt(t *testing.T) {
 	if err := json.Unmarshal([]byte(buildah("inspect", container)), &inspected); err != nil || inspected.Docker.Config.User != imageUser {
 		t.Errorf("user %q, %v", inspected.Docker.Config.User, err)
 	}
-	buildah("umount", container)
+	buildah("rm", container)
 }
