@@ -118,7 +118,7 @@ func (a Address) dialer() func(ctx context.Context, network, address string) (ne
 
 // explain says in plain words why Redis does not have us, where only somebody who changes something makes that go away.
 func explain(err error) error {
-	why := ""
+	var why string
 	switch {
 	case redis.HasErrorPrefix(err, "WRONGPASS"):
 		why = "redis refuses the user or the password: see redis and redis_password_file, and the ACL of Redis"
