@@ -90,7 +90,7 @@ func dashboardRedis(actions bool) []string {
 // What NATS knows of us (pkg/state, pkg/stream).
 var (
 	buckets = []string{"devices", "hostkeys", "state", "sites", "requests", "credentials", "inventory"}
-	streams = []string{"CONFIG_SNAPSHOTS", "CONFIG_EVENTS", "CONFIG_SUSPECTS", "OBJ_CONFIG_LARGE"}
+	streams = []string{"CONFIG_SNAPSHOTS", "CONFIG_EVENTS", "CONFIG_SUSPECTS", "CONFIG_AUDIT", "OBJ_CONFIG_LARGE"}
 )
 
 const (
@@ -163,7 +163,7 @@ func dashboard(actions bool) Rights {
 }
 
 func cli() Rights {
-	return Rights{Publish: slices.Concat(look(all()...), read(kvs()...), read("CONFIG_EVENTS", "CONFIG_SUSPECTS", "OBJ_CONFIG_LARGE"), makes(all()...), writes(buckets...),
+	return Rights{Publish: slices.Concat(look(all()...), read(kvs()...), read("CONFIG_EVENTS", "CONFIG_SUSPECTS", "CONFIG_AUDIT", "OBJ_CONFIG_LARGE"), makes(all()...), writes(buckets...),
 		[]string{"config.backup.trigger", audit})}
 }
 

@@ -19,14 +19,14 @@ import (
 // noName stands in a subject for a site or device that an action does not name.
 const noName = "_"
 
-// PublishAudit puts an action on the stream of events.
+// PublishAudit puts an action on the stream of actions.
 func (s *Stream) PublishAudit(ctx context.Context, a backup.Audit) error {
 	const step = "record action"
 	data, err := backup.EncodeEvent(a)
 	if err != nil {
 		return fault.New(fault.Internal, step, "%w", err)
 	}
-	return s.publishEvent(ctx, step, auditPrefix+tokenOf(a.Site)+"."+tokenOf(a.DeviceID), data, "")
+	return s.publishEvent(ctx, step, AuditStream, auditPrefix+tokenOf(a.Site)+"."+tokenOf(a.DeviceID), data, "")
 }
 
 func tokenOf(name string) string {
@@ -53,11 +53,11 @@ func (s *Stream) Audits(ctx context.Context, site string) ([]backup.Audit, error
 		subject = auditPrefix + device.Encode(site) + ".>"
 	}
 	err := s.conn.Read(ctx, natsio.Reader{
-		Stream: EventStream, Subjects: []string{subject}, Report: s.report,
+		Stream: AuditStream, Subjects: []string{subject}, Report: s.report,
 		OnMessage: func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 			var a backup.Audit
 			if err := json.Unmarshal(m.Data(), &a); err != nil {
-				s.skip(EventStream, meta, err)
+				s.skip(AuditStream, meta, err)
 				return nil
 			}
 			out = append(out, a)

@@ -27,7 +27,7 @@ func TestAudit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	events, err := b.conn.JetStream().Stream(ctx, stream.EventStream)
+	events, err := b.conn.JetStream().Stream(ctx, stream.AuditStream)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func (s *Stream) PublishDiff(ctx context.Context, d backup.Diff) error {
 		return fault.New(fault.Internal, step, "%w", err)
 	}
 	id := fmt.Sprintf("diff:%s:%d:%s", d.DeviceID, d.CollectedAt.UnixNano(), d.SHA256Hash)
-	return s.publishEvent(ctx, step, diffPrefix+device.Key(d.Site, d.DeviceID), data, id)
+	return s.publishEvent(ctx, step, EventStream, diffPrefix+device.Key(d.Site, d.DeviceID), data, id)
 }
 
 // LastDiff says when the export with the new text of a device's last change on the stream began; zero: there is none.

@@ -169,14 +169,14 @@ func (s *Stream) PublishEvent(ctx context.Context, e backup.Event) error {
 	if e.Attempt != "" {
 		id = fmt.Sprintf("%s:%s:%s", e.DeviceID, e.Attempt, e.Type)
 	}
-	return s.publishEvent(ctx, step, eventPrefix+string(e.Type)+"."+device.Key(e.Site, e.DeviceID), data, id)
+	return s.publishEvent(ctx, step, EventStream, eventPrefix+string(e.Type)+"."+device.Key(e.Site, e.DeviceID), data, id)
 }
 
-// publishEvent puts data on the stream of events; id tells a repetition, "" none.
-func (s *Stream) publishEvent(ctx context.Context, step, subject string, data []byte, id string) error {
+// publishEvent puts data on a stream of small messages; id tells a repetition, "" none.
+func (s *Stream) publishEvent(ctx context.Context, step, stream, subject string, data []byte, id string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, PublishTimeout, fmt.Errorf("no answer from NATS within %s", PublishTimeout))
 	defer cancel()
-	opts := []jetstream.PublishOpt{jetstream.WithExpectStream(EventStream)}
+	opts := []jetstream.PublishOpt{jetstream.WithExpectStream(stream)}
 	if id != "" {
 		opts = append(opts, jetstream.WithMsgID(id))
 	}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -21,6 +20,7 @@ const (
 	SnapshotStream = "CONFIG_SNAPSHOTS"
 	EventStream    = "CONFIG_EVENTS"
 	SuspectStream  = "CONFIG_SUSPECTS"
+	AuditStream    = "CONFIG_AUDIT"
 	LargeBucket    = "CONFIG_LARGE"
 
 	createPrefix  = "config.snapshot.create."
@@ -47,6 +47,10 @@ const (
 	SuspectAge = 7 * 24 * time.Hour
 	// SuspectBytes bounds those of all devices; beyond it the oldest go.
 	SuspectBytes = 256 << 20
+	// AuditAge is how long it is kept who asked for what.
+	AuditAge = 365 * 24 * time.Hour
+	// AuditBytes bounds that, a few hundred bytes for each action; beyond it the oldest go.
+	AuditBytes = 64 << 20
 
 	// The server forgets message ids after this. It is short because its memory grows with it; what comes later than this
 	// is caught by the expected sequence.
@@ -75,8 +79,8 @@ type Stream struct {
 	archived  bool
 }
 
-// Open makes the streams and the object store that are missing, unless it may not. Those that are there get the subjects that
-// they lack, and their limits are raised to what o says and never lowered, because lowering them deletes.
+// Open makes the streams and the object store that are missing, unless it may not. The limits of those that are there are
+// raised to what o says and never lowered, because lowering them deletes.
 func Open(ctx context.Context, conn *natsio.Conn, o Options) (*Stream, error) {
 	if o.SnapshotBytes <= 0 || o.EventBytes <= 0 {
 		return nil, fault.New(fault.Internal, "open streams", "the sizes must be positive")
@@ -125,7 +129,7 @@ func configs(o Options) []jetstream.StreamConfig {
 		Duplicates: duplicateWindow, AllowDirect: true,
 	}, {
 		// Not config.backup.> as a whole: a request on config.backup.trigger is no event.
-		Name: EventStream, Subjects: []string{eventPrefix + "unchanged.>", eventPrefix + "failed.>", eventPrefix + "blocked.>", diffPrefix + ">", auditPrefix + ">"},
+		Name: EventStream, Subjects: []string{eventPrefix + "unchanged.>", eventPrefix + "failed.>", eventPrefix + "blocked.>", diffPrefix + ">"},
 		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Replicas: max(o.Replicas, 1),
 		Discard: jetstream.DiscardOld, MaxBytes: o.EventBytes, MaxAge: EventAge, MaxMsgsPerSubject: -1,
 		Duplicates: duplicateWindow, AllowDirect: true,
@@ -134,10 +138,16 @@ func configs(o Options) []jetstream.StreamConfig {
 		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Replicas: max(o.Replicas, 1),
 		Discard: jetstream.DiscardOld, MaxBytes: SuspectBytes, MaxAge: SuspectAge, MaxMsgsPerSubject: 1,
 		Duplicates: duplicateWindow, AllowDirect: true,
+	}, {
+		// Of its own, so that the events of a large fleet do not crowd it out, and nobody takes a single record away.
+		Name: AuditStream, Subjects: []string{auditPrefix + ">"},
+		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Replicas: max(o.Replicas, 1),
+		Discard: jetstream.DiscardOld, MaxBytes: AuditBytes, MaxAge: AuditAge, MaxMsgsPerSubject: -1,
+		Duplicates: duplicateWindow, AllowDirect: true, DenyDelete: true, DenyPurge: true,
 	}}
 }
 
-// raised gives have with the limits of want where those are wider, and with the subjects that it lacks.
+// raised gives have with the limits of want where those are wider.
 func raised(have, want jetstream.StreamConfig) (cfg jetstream.StreamConfig, changed bool) {
 	wider := func(have *int64, want int64) {
 		if *have > 0 && (want <= 0 || want > *have) {
@@ -146,11 +156,6 @@ func raised(have, want jetstream.StreamConfig) (cfg jetstream.StreamConfig, chan
 	}
 	wider(&have.MaxBytes, want.MaxBytes)
 	wider(&have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
-	for _, subject := range want.Subjects {
-		if !slices.Contains(have.Subjects, subject) {
-			have.Subjects, changed = append(slices.Clone(have.Subjects), subject), true
-		}
-	}
 	return have, changed
 }
 

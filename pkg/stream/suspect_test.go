@@ -85,7 +85,7 @@ func TestSuspectThatDoesNotFit(t *testing.T) {
 	}
 }
 
-// TestOpenBesideStreamsOfAnOlderBinary has the two streams as they were before there were suspects, and a snapshot from
+// TestOpenBesideStreamsOfAnOlderBinary has the two streams as they were before there were suspects and audits, and a snapshot from
 // before its proof was told.
 func TestOpenBesideStreamsOfAnOlderBinary(t *testing.T) {
 	t.Parallel()
@@ -104,7 +104,7 @@ func TestOpenBesideStreamsOfAnOlderBinary(t *testing.T) {
 	if _, err := js.Publish(ctx, "config.snapshot.create."+device.Key("berlin", "r:1"), old); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second finds all three
+	for range 2 { // the second finds all
 		var err error
 		if b.Stream, err = stream.Open(ctx, b.conn, stream.Options{SnapshotBytes: 2 * megabyte, EventBytes: megabyte}); err != nil {
 			t.Fatal(err)

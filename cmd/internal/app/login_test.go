@@ -380,7 +380,7 @@ func TestDashboardAudit(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	events, err := f.Conn.JetStream().Stream(ctx, stream.EventStream)
+	events, err := f.Conn.JetStream().Stream(ctx, stream.AuditStream)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,8 +26,7 @@ func (e *env) auditCmd() *cobra.Command {
 		Use: "audit", Short: "List what people asked for: who, from where, what, and of which site or device",
 		Long: `List what people asked for through the dashboard and by commands, newest first: who, from where, what, and of which site or
 device. An action is recorded before it is done, and not done where it cannot be recorded; whether it worked is not in the
-record. Records are kept for 7 days, and for less where the stream of events is full: whoever needs them for longer consumes
-config.audit.> from NATS. A table has the newest 50, -o json all, unless -n says otherwise. --since takes ` + timeForms + `.`,
+record. Records are kept for a year, 64 MiB of them at most. A table has the newest 50, -o json all, unless -n says otherwise. --since takes ` + timeForms + `.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.limit < 0 || o.limit == 0 && cmd.Flags().Changed("limit") {

@@ -118,7 +118,7 @@ func refuseEvents(t *testing.T, url string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), eventTimeout)
 	defer cancel()
-	events, err := js.Stream(ctx, "CONFIG_EVENTS")
+	events, err := js.Stream(ctx, "CONFIG_AUDIT")
 	if err != nil {
 		t.Fatal(err)
 	}
