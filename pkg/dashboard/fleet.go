@@ -115,7 +115,8 @@ func (f *Fleet) applyDevice(c backup.Change) {
 	}
 	next.settle(f.usual)
 	f.records[c.Key] = &next
-	if next.device.ID != "" && next.device.Enabled {
+	_, elsewhere := f.byID[next.device.ID] // under the key of another site, where the device has moved to
+	if next.device.ID != "" && next.device.Enabled && (c.Bucket == backup.BucketDevices || !elsewhere) {
 		f.byID[next.device.ID] = &next
 	}
 }

@@ -314,3 +314,31 @@ func TestChangesAreBounded(t *testing.T) {
 		t.Errorf("%+v", some)
 	}
 }
+
+// TestMovedDevice has a device move to another site in every order in which the watches of two buckets may tell it.
+func TestMovedDevice(t *testing.T) {
+	t.Parallel()
+	old := device.Device{ID: "edge", Site: "riga", Enabled: true}
+	moved := old
+	moved.Site = "oslo"
+	good := backup.State{V: 1, GoodStarted: time.Now()}
+	devices := []backup.Change{{Bucket: backup.BucketDevices, Key: moved.Key(), Device: moved}, {Bucket: backup.BucketDevices, Key: old.Key(), Deleted: true}}
+	states := []backup.Change{{Bucket: backup.BucketState, Key: moved.Key(), State: good}, {Bucket: backup.BucketState, Key: old.Key(), Deleted: true}}
+	for _, order := range []string{"ddss", "dsds", "dssd", "sdds", "sdsd", "ssdd"} {
+		f := NewFleet(time.Hour)
+		changes := []backup.Change{{Bucket: backup.BucketDevices, Key: old.Key(), Device: old}, {Bucket: backup.BucketState, Key: old.Key(), State: good}}
+		next := map[rune][]backup.Change{'d': devices, 's': states}
+		for _, bucket := range order {
+			changes = append(changes, next[bucket][0])
+			next[bucket] = next[bucket][1:]
+		}
+		for _, c := range changes {
+			if err := f.Apply(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if row, ok := f.device("edge", time.Now()); !ok || row.device.Site != "oslo" || len(f.records) != 1 {
+			t.Errorf("%s: found %t, %d records", order, ok, len(f.records))
+		}
+	}
+}
