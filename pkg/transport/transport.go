@@ -8,8 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/confhaul/confhaul/pkg/secret"
@@ -71,41 +71,31 @@ func ReadSecret(path string) (secret.Text, error) {
 	return text, nil
 }
 
-func readPrivate(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	owner, group := ownerOf(info)
-	groups, _ := os.Getgroups() // without them only the owner may read it
-	if !private(info.Mode().Perm(), owner, group, append(groups, os.Getegid())) {
-		return nil, fmt.Errorf("%s can be read by others (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
-	}
-	return readFile(path)
-}
-
-// private says whether a file of this mode is read by its owner alone, or by a group of this process to which root has given
-// it: systemd and Kubernetes (fsGroup) hand over secrets so.
-func private(mode os.FileMode, owner, group int, groups []int) bool {
-	if mode&0o077 == 0 {
-		return true
-	}
-	return mode&0o037 == 0 && owner == 0 && group != 0 && slices.Contains(groups, group)
-}
+func readPrivate(path string) ([]byte, error) { return read(path, secret.CheckPrivate) }
 
 func readFile(path string) ([]byte, error) {
+	return read(path, func(string, fs.FileInfo) error { return nil })
+}
+
+func read(path string, check func(path string, info fs.FileInfo) error) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() { // a pipe could wait for ever
+	if !info.Mode().IsRegular() { // opening a pipe could wait for ever
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // nothing was written
+	defer func() { _ = f.Close() }()      // nothing was written
+	if info, err = f.Stat(); err != nil { // of what is read: another one may have taken its place
+		return nil, err
+	}
+	if err := check(path, info); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	b, err := io.ReadAll(io.LimitReader(f, fileMax+1))
 	if err == nil && len(b) > fileMax {
 		err = errors.New(path + " is too large")
