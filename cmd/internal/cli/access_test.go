@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,18 +19,22 @@ import (
 	"github.com/confhaul/confhaul/pkg/natsio"
 	"github.com/confhaul/confhaul/pkg/natsio/natsiotest"
 	"github.com/confhaul/confhaul/pkg/routersim"
+	"github.com/confhaul/confhaul/pkg/transport"
+	"github.com/confhaul/confhaul/pkg/transport/transporttest"
 )
 
-// guarded is a Redis and a NATS with the users that settings acl makes.
+// guarded is a Redis and a NATS with the users that settings acl makes, TLS, and client certificates.
 type guarded struct {
 	*testing.T
 	dir, redis, nats string
+	files            transport.TLS
 	server           *natsiotest.Server
+	refused          lockedBuffer // what NATS says of it
 }
 
 func newGuarded(t *testing.T, flags ...string) *guarded {
 	t.Helper()
-	g := &guarded{T: t, dir: filepath.Join(t.TempDir(), "access")}
+	g := &guarded{T: t, dir: filepath.Join(t.TempDir(), "access"), files: transporttest.NewAuthority(t).Issue(t, "confhaul")}
 	if made := runHere(t, append([]string{"settings", "acl", "--dir", g.dir, "--site", "riga,oslo"}, flags...)...); made.code != 0 {
 		t.Fatalf("exit %d: %s", made.code, made.errOut)
 	}
@@ -39,9 +46,10 @@ func newGuarded(t *testing.T, flags ...string) *guarded {
 	if err := os.WriteFile(file, append(acl, "user admin on >admin ~* &* +@all\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.redis = embeddedtest.RedisWith(t, nil, "aclfile "+file)
+	g.redis = embeddedtest.RedisWith(t, &g.files, "aclfile "+file)
 	conf := filepath.Join(t.TempDir(), "server.conf")
-	text := "include " + relative(t, filepath.Dir(conf), filepath.Join(g.dir, access.NATSFile)) + "\n"
+	text := fmt.Sprintf("tls {cert_file: %q, key_file: %q, ca_file: %q, verify: true}\ninclude %s\n", g.files.Cert, g.files.Key, g.files.CA,
+		relative(t, filepath.Dir(conf), filepath.Join(g.dir, access.NATSFile)))
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -55,9 +63,20 @@ func newGuarded(t *testing.T, flags ...string) *guarded {
 		o.StoreDir, o.Host, o.Port, o.JetStream, o.SyncAlways, o.NoSigs, o.NoLog = store, host, port, true, true, true, true
 		o.MaxPayload = 16 << 10 // so that large texts go to the object store
 	})
-	g.nats = g.server.Address()
+	g.server.Srv.SetLogger(refusalLog{w: &g.refused}, false, false)
+	g.nats = "tls://" + g.server.Address()
 	return g
 }
+
+// refusalLog is a log of NATS that keeps what the server refuses, which it reports as errors.
+type refusalLog struct{ w io.Writer }
+
+func (l refusalLog) Errorf(format string, v ...any) { _, _ = fmt.Fprintf(l.w, format+"\n", v...) }
+func (l refusalLog) Noticef(string, ...any)         {}
+func (l refusalLog) Warnf(string, ...any)           {}
+func (l refusalLog) Fatalf(string, ...any)          {}
+func (l refusalLog) Debugf(string, ...any)          {}
+func (l refusalLog) Tracef(string, ...any)          {}
 
 func relative(t *testing.T, from, to string) string {
 	t.Helper()
@@ -71,8 +90,11 @@ func relative(t *testing.T, from, to string) string {
 // as are the variables of a user's process.
 func (g *guarded) as(user string) map[string]string {
 	vars := map[string]string{
-		"CONFHAUL_REDIS": "redis://" + user + "@" + g.redis, "CONFHAUL_REDIS_PASSWORD_FILE": filepath.Join(g.dir, access.PasswordFile(user)),
-		"CONFHAUL_NATS": "nats://" + g.nats, "CONFHAUL_NATS_NKEY_FILE": filepath.Join(g.dir, access.SeedFile(user)),
+		"CONFHAUL_REDIS": "rediss://" + user + "@" + g.redis, "CONFHAUL_REDIS_PASSWORD_FILE": filepath.Join(g.dir, access.PasswordFile(user)),
+		"CONFHAUL_NATS": g.nats, "CONFHAUL_NATS_NKEY_FILE": filepath.Join(g.dir, access.SeedFile(user)),
+	}
+	for _, server := range []string{"CONFHAUL_REDIS_TLS_", "CONFHAUL_NATS_TLS_"} {
+		vars[server+"CA"], vars[server+"CERT"], vars[server+"KEY"] = g.files.CA, g.files.Cert, g.files.Key
 	}
 	if strings.HasPrefix(user, "worker") {
 		vars["CONFHAUL_NATS_API_PREFIX"] = access.APIPrefix
@@ -91,71 +113,20 @@ func (g *guarded) start(user, config, archive string, args ...string) *process {
 	return startProcess(g.T, vars, append(args, "--config", config, "--listen", "127.0.0.1:0")...)
 }
 
-// TestLeastPrivilege runs a whole confhaul in which every process has no more than its role's permissions: all is backed up and
-// archived, and neither Redis nor NATS refuses anything that a process asks for.
-func TestLeastPrivilege(t *testing.T) {
-	t.Parallel()
-	const devices = 12
-	_, config := fleetFiles(t, routersim.Options{Devices: devices, Seed: 7, Sites: []string{"riga", "oslo"}}, askedOnly)
-	g := newGuarded(t)
-	archive := filepath.Join(t.TempDir(), "archive")
-	processes := map[string]*process{
-		"worker-riga": g.start("worker-riga", config, "", "worker", "--site", "riga"), // they wait for the streams
-		"worker-oslo": g.start("worker-oslo", config, "", "worker", "--site", "oslo"),
-		"dashboard":   g.start("dashboard", config, "", "dashboard"),
-		"scheduler":   g.start("scheduler", config, archive, "scheduler"),
-		"archiver":    g.start("archiver", config, archive, "archiver"),
-	}
-	cli := func(args ...string) outcome {
-		return runWith(t, g.as("cli"), append(args, "--config", config, "-o", "json")...)
-	}
-	first := cli("backup", "--all", "--wait")
-	if first.code != 0 {
-		t.Fatalf("exit %d: %s %s", first.code, first.out, first.errOut)
-	}
-	if s := decode[backupSummary](t, first); s.Succeeded != devices {
-		t.Errorf("%+v", s)
-	}
-	s := &shelf{T: t, dir: archive}
-	eventually(t, "the archive", func() bool { return s.versions() == devices })
-	for _, args := range [][]string{{"status"}, {"site", "list"}, {"site", "limit", "riga", "3"}, {"hostkey", "list"}} {
-		if o := cli(args...); o.code != 0 {
-			t.Errorf("%v: exit %d: %s", args, o.code, o.errOut)
-		}
-	}
-	if o := cli("backup", "--all", "--wait"); o.code != 0 {
-		t.Errorf("once more: exit %d: %s %s", o.code, o.out, o.errOut)
-	}
-	processes["worker-riga"].stop(t)
-	processes["worker-oslo"].stop(t)
-	processes["worker"] = g.start("worker", config, "", "worker") // of all sites
-	if o := cli("backup", "--all", "--wait"); o.code != 0 {
-		t.Errorf("by a worker of all sites: exit %d: %s %s", o.code, o.out, o.errOut)
-	}
-	for _, refused := range g.admin().ACLLog(t.Context(), 100).Val() {
-		t.Errorf("redis refused %s %s of %s", refused.Context, refused.Object, refused.Username)
-	}
-	var large struct{ State struct{ Messages int } }
-	ask(t, g.login("scheduler"), "$JS.API.STREAM.INFO.OBJ_CONFIG_LARGE", "", &large)
-	if large.State.Messages == 0 {
-		t.Error("no text went to the object store")
-	}
-	for name, p := range processes {
-		for _, word := range []string{"NOPERM", "ermission", `"level":"WARN"`, `"level":"ERROR"`} {
-			for line := range strings.Lines(p.errOut.String()) {
-				if strings.Contains(line, word) && !strings.Contains(line, "start a scheduler, which makes it") {
-					t.Errorf("%s: %s", name, line)
-				}
-			}
-		}
-	}
-}
-
 // admin may do everything in Redis.
 func (g *guarded) admin() *redis.Client { return g.asRedis("admin", "admin") }
 
+func (g *guarded) tls() *tls.Config {
+	g.Helper()
+	c, err := g.files.Config()
+	if err != nil {
+		g.Fatal(err)
+	}
+	return c
+}
+
 func (g *guarded) asRedis(user, password string) *redis.Client {
-	c := redis.NewClient(&redis.Options{Addr: g.redis, Username: user, Password: password, DisableIdentity: true})
+	c := redis.NewClient(&redis.Options{Addr: g.redis, Username: user, Password: password, DisableIdentity: true, TLSConfig: g.tls()})
 	g.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -171,7 +142,7 @@ func (g *guarded) login(user string) *nats.Conn {
 	if err := nkey(&o); err != nil {
 		g.Fatal(err)
 	}
-	nc, err := nats.Connect(g.nats, nkey, nats.CustomInboxPrefix(natsio.InboxPrefix(o.Nkey)), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	nc, err := nats.Connect(g.nats, nkey, nats.Secure(g.tls()), nats.CustomInboxPrefix(natsio.InboxPrefix(o.Nkey)), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		g.Fatal(err)
 	}
