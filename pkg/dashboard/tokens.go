@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"sync"
@@ -75,7 +74,7 @@ func (t *Tokens) Len() int {
 func (t *Tokens) reload() (changed bool, err error) {
 	info, _ := os.Stat(t.path) // nil: readTokens tells the reason
 	t.mu.RLock()
-	same := t.owners != nil && unchanged(info, t.seen)
+	same := t.owners != nil && secret.SameFile(info, t.seen)
 	t.mu.RUnlock()
 	if same {
 		return false, nil
@@ -89,14 +88,6 @@ func (t *Tokens) reload() (changed bool, err error) {
 	}
 	t.owners = owners
 	return true, nil
-}
-
-// unchanged says whether nothing suggests that the file was written, replaced or opened to others; nil is no file.
-func unchanged(a, b fs.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
-	}
-	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && a.Mode() == b.Mode()
 }
 
 // find is the owner of the token with a digest. How long it takes does not tell how much of the digest is right.
@@ -113,36 +104,12 @@ func (t *Tokens) find(d digest) (found owner, ok bool) {
 
 // readTokens takes the whole file. One that others can use is refused: whoever can write it is an operator.
 func readTokens(path string) ([]owner, error) {
-	fail := func(err error) ([]owner, error) {
-		if e, ok := errors.AsType[*fs.PathError](err); ok {
-			err = e.Err // the InputError says the path already
-		}
+	b, err := secret.ReadFile(path, tokenFileMax)
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err // the InputError says the path already
+	}
+	if err != nil {
 		return nil, &fault.InputError{File: path, Err: fmt.Errorf("read tokens: %w", err)}
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return fail(err)
-	}
-	if !info.Mode().IsRegular() {
-		return fail(errors.New("not a regular file")) // opening a pipe could wait for ever
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return fail(err)
-	}
-	defer func() { _ = f.Close() }() // nothing was written
-	if info, err = f.Stat(); err != nil {
-		return fail(err)
-	}
-	if err := secret.CheckPrivate(path, info); err != nil {
-		return fail(err)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, tokenFileMax+1))
-	if err != nil {
-		return fail(err)
-	}
-	if len(b) > tokenFileMax {
-		return fail(fmt.Errorf("the file is over %d bytes", tokenFileMax))
 	}
 	return parseTokens(path, b)
 }

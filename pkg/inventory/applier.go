@@ -11,6 +11,7 @@ import (
 
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/secret"
 )
 
 // Registry is what the applier needs of the state store. It is called from several goroutines at once.
@@ -100,7 +101,7 @@ func (a *Applier) Refresh(ctx context.Context, accept bool) (Report, error) {
 // look makes a candidate of the file where its content is new.
 func (a *Applier) look(accept bool) error {
 	info, _ := os.Stat(a.path) // nil, err: read tells the reason
-	if a.looked && sameFile(info, a.seen) {
+	if a.looked && secret.SameFile(info, a.seen) {
 		return nil
 	}
 	raw, err := read(a.path, "read inventory", FileMax)

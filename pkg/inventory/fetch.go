@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -70,7 +69,7 @@ func (s source) fetch(ctx context.Context) (secret.Text, error) {
 	var err error
 	switch s.way {
 	case wayFile:
-		b, err = fetchFile(s.from)
+		b, err = secret.ReadFile(s.from, ValueMax)
 	case wayEnv:
 		value, set := os.LookupEnv(s.from)
 		if !set {
@@ -91,28 +90,6 @@ func (s source) fetch(ctx context.Context) (secret.Text, error) {
 		return secret.Text{}, errors.New("the value is empty")
 	}
 	return secret.New(value), nil
-}
-
-func fetchFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")} // a pipe could wait for ever
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()      // nothing was written
-	if info, err = f.Stat(); err != nil { // of what is read: another one may have taken its place
-		return nil, err
-	}
-	if err := secret.CheckPrivate(path, info); err != nil {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
-	}
-	return io.ReadAll(io.LimitReader(f, ValueMax+1))
 }
 
 var errCommandTimeout = fmt.Errorf("no answer within %v", CommandTimeout)

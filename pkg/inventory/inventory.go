@@ -18,6 +18,7 @@ import (
 
 	"github.com/confhaul/confhaul/pkg/device"
 	"github.com/confhaul/confhaul/pkg/fault"
+	"github.com/confhaul/confhaul/pkg/secret"
 )
 
 // Limits of an inventory file.
@@ -132,18 +133,10 @@ func read(path, step string, limit int64) (*rawFile, error) {
 	if err != nil {
 		return fail(err)
 	}
-	if !sameFile(before, after) {
+	if !secret.SameFile(before, after) {
 		return fail(errChanging)
 	}
 	sum := sha256.Sum256(b)
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")) // spreadsheets write a byte order mark
 	return &rawFile{path: path, bytes: b, digest: hex.EncodeToString(sum[:]), info: before}, nil
-}
-
-// sameFile says whether nothing suggests that the file was written, replaced or opened to others; nil is no file.
-func sameFile(a, b fs.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
-	}
-	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && a.Mode() == b.Mode()
 }

@@ -38,7 +38,7 @@ func (s *CredentialStore) Reload() (changed bool, err error) {
 	defer s.reloading.Unlock()
 	info, _ := os.Stat(s.path) // nil, err: LoadCredentials tells the reason
 	current := s.Current()
-	if current != nil && sameFile(info, s.seen) {
+	if current != nil && secret.SameFile(info, s.seen) {
 		return s.look(current), nil
 	}
 	loaded, err := LoadCredentials(s.path)
@@ -61,7 +61,7 @@ func (s *CredentialStore) look(c *Credentials) (changed bool) {
 		info, _ := os.Stat(path) // nil where there is none: whoever fetches it tells the reason
 		now[path] = info
 		before, known := s.values[path]
-		changed = changed || known && !sameFile(info, before)
+		changed = changed || known && !secret.SameFile(info, before)
 	}
 	s.values = now
 	return changed

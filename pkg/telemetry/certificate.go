@@ -13,6 +13,9 @@ import (
 	"github.com/confhaul/confhaul/pkg/secret"
 )
 
+// keyMax is more than any key has, in bytes.
+const keyMax = 64 << 10
+
 // Certificate is a certificate with its key, in two files that are read anew when they change. It is safe for concurrent use.
 type Certificate struct {
 	cert, key string // paths
@@ -43,19 +46,26 @@ func (c *Certificate) look() (infos [2]fs.FileInfo) {
 }
 
 func (c *Certificate) read() (*tls.Certificate, error) {
-	info, err := os.Stat(c.key)
-	if err == nil {
-		err = secret.CheckPrivate(c.key, info)
-	}
-	if err != nil {
+	fail := func(path, step string, err error) (*tls.Certificate, error) {
 		if e, ok := errors.AsType[*fs.PathError](err); ok {
 			err = e.Err // the InputError says the path already
 		}
-		return nil, &fault.InputError{File: c.key, Err: fmt.Errorf("read key: %w", err)}
+		return nil, &fault.InputError{File: path, Err: fmt.Errorf("%s: %w", step, err)}
 	}
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	key, err := secret.ReadFile(c.key, keyMax)
 	if err != nil {
-		return nil, &fault.InputError{File: c.cert, Err: fmt.Errorf("read certificate and its key: %w", err)}
+		return fail(c.key, "read key", err)
+	}
+	if info, err := os.Stat(c.cert); err == nil && !info.Mode().IsRegular() { // reading a pipe could wait for ever
+		return fail(c.cert, "read certificate", errors.New("not a regular file"))
+	}
+	cert, err := os.ReadFile(c.cert)
+	if err != nil {
+		return fail(c.cert, "read certificate", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return fail(c.cert, "read certificate and its key", err)
 	}
 	return &pair, nil
 }
@@ -66,7 +76,7 @@ func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seen := c.look()
-	if sameFile(seen[0], c.seen[0]) && sameFile(seen[1], c.seen[1]) {
+	if secret.SameFile(seen[0], c.seen[0]) && secret.SameFile(seen[1], c.seen[1]) {
 		return c.current, nil
 	}
 	c.seen = seen
@@ -78,12 +88,4 @@ func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.log.Info("certificate reloaded", "file", c.cert)
 	c.current = pair
 	return pair, nil
-}
-
-// sameFile says whether nothing suggests that the file was written or replaced; nil is no file.
-func sameFile(a, b fs.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
-	}
-	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && a.Mode() == b.Mode()
 }

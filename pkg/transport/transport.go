@@ -5,18 +5,15 @@ package transport
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"strings"
 
 	"github.com/confhaul/confhaul/pkg/secret"
 )
 
-// fileMax is more than any of these files has, in bytes: a CA bundle of a system has 250 KB.
-const fileMax = 4 << 20
+// fileMax is more than a password, a key or a file of creds has, in bytes.
+const fileMax = 1 << 20
 
 // TLS are the paths of the files of a TLS connection; "" is none. Without CA the system's are trusted; Cert and Key are what
 // a server asks for that knows its clients by certificate.
@@ -46,7 +43,7 @@ func (t TLS) Config() (*tls.Config, error) {
 	if err != nil {
 		return nil, &Refusal{Why: "the client certificate is not readable", Err: err}
 	}
-	key, err := readPrivate(t.Key)
+	key, err := secret.ReadFile(t.Key, fileMax)
 	if err != nil {
 		return nil, &Refusal{Why: "the key of the client certificate is not readable", Err: err}
 	}
@@ -60,7 +57,7 @@ func (t TLS) Config() (*tls.Config, error) {
 
 // ReadSecret reads a secret from a file that nobody else can read. Line ends behind it are no part of it.
 func ReadSecret(path string) (secret.Text, error) {
-	b, err := readPrivate(path)
+	b, err := secret.ReadFile(path, fileMax)
 	if err != nil {
 		return secret.Text{}, &Refusal{Why: "the secret is not readable", Err: err}
 	}
@@ -71,13 +68,7 @@ func ReadSecret(path string) (secret.Text, error) {
 	return text, nil
 }
 
-func readPrivate(path string) ([]byte, error) { return read(path, secret.CheckPrivate) }
-
 func readFile(path string) ([]byte, error) {
-	return read(path, func(string, fs.FileInfo) error { return nil })
-}
-
-func read(path string, check func(path string, info fs.FileInfo) error) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -85,20 +76,5 @@ func read(path string, check func(path string, info fs.FileInfo) error) ([]byte,
 	if !info.Mode().IsRegular() { // opening a pipe could wait for ever
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()      // nothing was written
-	if info, err = f.Stat(); err != nil { // of what is read: another one may have taken its place
-		return nil, err
-	}
-	if err := check(path, info); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, fileMax+1))
-	if err == nil && len(b) > fileMax {
-		err = errors.New(path + " is too large")
-	}
-	return b, err
+	return os.ReadFile(path)
 }
