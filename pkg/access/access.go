@@ -119,10 +119,14 @@ func each(names []string, formats ...string) []string {
 	return out
 }
 
-// look is to see how streams are, and to read single messages.
-func look(streams ...string) []string {
-	return append(each(streams, api+"STREAM.INFO.%s", api+"DIRECT.GET.%s", api+"DIRECT.GET.%s.>", api+"STREAM.MSG.GET.%s"),
-		api+"CONSUMER.INFO.CONFIG_SNAPSHOTS.archiver", api+"CONSUMER.INFO.CONFIG_EVENTS.archiver")
+// see is to see how streams are, and how far the archiver is with them.
+func see() []string {
+	return append(each(all(), api+"STREAM.INFO.%s"), api+"CONSUMER.INFO.CONFIG_SNAPSHOTS.archiver", api+"CONSUMER.INFO.CONFIG_EVENTS.archiver")
+}
+
+// get is to read single messages.
+func get(streams ...string) []string {
+	return each(streams, api+"DIRECT.GET.%s", api+"DIRECT.GET.%s.>", api+"STREAM.MSG.GET.%s")
 }
 
 // read is to read streams through.
@@ -139,31 +143,33 @@ func writes(buckets ...string) []string { return each(buckets, "$KV.confhaul-%s.
 
 func all() []string { return slices.Concat(kvs(), streams) }
 
+// scheduler reads a snapshot where the archiver is behind, to say since when.
 func scheduler() Rights {
 	return Rights{
-		Publish:   slices.Concat(look(all()...), read(kvs()...), makes(all()...), writes("devices", "hostkeys", "state", "sites", "requests", "inventory")),
+		Publish:   slices.Concat(see(), get(kvs()...), get("CONFIG_SNAPSHOTS"), read(kvs()...), makes(all()...), writes("devices", "hostkeys", "state", "sites", "requests", "inventory")),
 		Subscribe: []string{"config.backup.trigger"}, Responses: true,
 	}
 }
 
 // archiver takes what is on the streams and removes it once it is stored. It reads the registry, for the devices that left it.
 func archiver() Rights {
-	return Rights{Publish: slices.Concat(look(all()...), read(kvs()...), read("CONFIG_SNAPSHOTS", "CONFIG_EVENTS", "OBJ_CONFIG_LARGE"), makes(all()...), []string{
+	return Rights{Publish: slices.Concat(see(), get(all()...), read(kvs()...), read("CONFIG_SNAPSHOTS", "CONFIG_EVENTS", "OBJ_CONFIG_LARGE"), makes(all()...), []string{
 		"$JS.ACK.CONFIG_SNAPSHOTS.archiver.>", "$JS.ACK.CONFIG_EVENTS.archiver.>",
 		api + "STREAM.MSG.DELETE.CONFIG_SNAPSHOTS", api + "STREAM.PURGE.OBJ_CONFIG_LARGE", "$O.CONFIG_LARGE.M.>", "config.diff.>",
 	})}
 }
 
+// dashboard has the registry and the changes, and no router's configuration.
 func dashboard(actions bool) Rights {
-	r := Rights{Publish: slices.Concat(look(all()...), read(kvs()...), read("CONFIG_EVENTS"), []string{audit})}
+	r := Rights{Publish: slices.Concat(see(), get(kvs()...), read(kvs()...), read("CONFIG_EVENTS"), []string{audit})}
 	if actions {
-		r.Publish = append(r.Publish, writes("requests", "sites", "state", "hostkeys", "credentials")...)
+		r.Publish = append(r.Publish, writes("requests", "sites", "state", "credentials")...)
 	}
 	return r
 }
 
 func cli() Rights {
-	return Rights{Publish: slices.Concat(look(all()...), read(kvs()...), read("CONFIG_EVENTS", "CONFIG_SUSPECTS", "CONFIG_AUDIT", "OBJ_CONFIG_LARGE"), makes(all()...), writes(buckets...),
+	return Rights{Publish: slices.Concat(see(), get(all()...), read(kvs()...), read("CONFIG_EVENTS", "CONFIG_SUSPECTS", "CONFIG_AUDIT", "OBJ_CONFIG_LARGE"), makes(all()...), writes(buckets...),
 		[]string{"config.backup.trigger", audit})}
 }
 

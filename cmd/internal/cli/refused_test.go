@@ -322,6 +322,22 @@ func TestRefusedInNATS(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a dashboard reads a router's configuration", func(t *testing.T) {
+		i := g.intrude(t, "dashboard")
+		const last = `{"last_by_subj":"config.snapshot.create.oslo.r1"}`
+		for subject, body := range map[string]string{
+			direct("CONFIG_SNAPSHOTS", "config.snapshot.create.oslo.r1"): "", "STREAM.MSG.GET.CONFIG_SNAPSHOTS": last, "DIRECT.GET.CONFIG_SNAPSHOTS": last,
+		} {
+			if i.read(subject, body, "secret of oslo") {
+				t.Errorf("%s %s is answered", subject, body)
+			}
+		}
+		for _, stream := range []string{"CONFIG_SNAPSHOTS", "CONFIG_SUSPECTS", "OBJ_CONFIG_LARGE"} {
+			if subject, body := consumer(stream, ">", ""); i.read(subject, body, made) {
+				t.Errorf("%s makes a consumer", subject)
+			}
+		}
+	})
 	t.Run("a worker listens to others", func(t *testing.T) {
 		i := g.intrude(t, "worker-riga")
 		heard := make(chan string, 100)
