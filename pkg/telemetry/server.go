@@ -24,13 +24,13 @@ const (
 // Server answers over HTTP: /healthz says 200 while the process lives, /readyz 200, or 503 with a line for each part that
 // is not ready, /metrics the metrics. Handle adds more. It asks for no password: handlers that need one bring it.
 type Server struct {
-	what  string // is served, for log and errors
-	mux   *http.ServeMux
-	http  *http.Server
-	addr  string
-	https bool
-	done  chan struct{}
-	wait  sync.WaitGroup
+	what string // is served, for log and errors
+	mux  *http.ServeMux
+	http *http.Server
+	tls  *tls.Config // nil: plain HTTP; net/http sets one of its own in http
+	addr string
+	done chan struct{}
+	wait sync.WaitGroup
 }
 
 // NewServer prepares a server; Listen starts it.
@@ -83,8 +83,7 @@ func readiness(conditions []Condition) (status int, text string) {
 
 // UseTLS has Listen serve HTTPS with a certificate, and nothing else.
 func (s *Server) UseTLS(c *Certificate) {
-	s.https = true // net/http gives a plain server a TLSConfig too
-	s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}
+	s.tls = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}
 }
 
 // Handle adds a handler; patterns are those of http.ServeMux. It panics on a pattern that is taken or makes no sense.
@@ -110,7 +109,8 @@ func (s *Server) Listen(ctx context.Context, addr string, log *slog.Logger) erro
 }
 
 func (s *Server) serve(l net.Listener) error {
-	if s.https {
+	if s.tls != nil {
+		s.http.TLSConfig = s.tls
 		return s.http.ServeTLS(l, "", "")
 	}
 	return s.http.Serve(l)
@@ -121,7 +121,7 @@ func (s *Server) Addr() string { return s.addr }
 
 // URL is the address of the front page.
 func (s *Server) URL() string {
-	if s.https {
+	if s.tls != nil {
 		return "https://" + s.addr + "/"
 	}
 	return "http://" + s.addr + "/"
