@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/confhaul/confhaul/pkg/backup"
+	"github.com/confhaul/confhaul/pkg/routersim"
+	"github.com/confhaul/confhaul/pkg/secret"
+)
+
+// TestLeastPrivilegeActs has the dashboard do all that operators can have done, with the permissions that are made for it.
+func TestLeastPrivilegeActs(t *testing.T) {
+	t.Parallel()
+	fleet, config := fleetFiles(t, routersim.Options{Devices: 2, Seed: 8, Sites: []string{"riga"}}, askedOnly)
+	g := newGuarded(t, "--dashboard-actions")
+	locked := fleet.Routers()[0]
+	locked.SetPassword(secret.New("another"))
+	g.start("scheduler", config, "", "scheduler")
+	g.start("worker-riga", config, "", "worker", "--site", "riga")
+	p := g.start("dashboard", config, "", "dashboard")
+	var s site
+	eventually(t, "the dashboard", func() bool {
+		_, line, found := strings.Cut(p.errOut.String(), `"url":"`)
+		base, _, _ := strings.Cut(line, `/"`)
+		s = site{t, base}
+		return found
+	})
+	s.until("/", "2 devices at 1 site")
+	one := "/device?id=" + locked.ID()
+	for _, r := range fleet.Routers() {
+		s.post("/act", url.Values{"what": {"backup"}, "device": {r.ID()}})
+	}
+	s.until("/", "<b>1</b> blocked", "<b>1</b> ok")
+	locked.SetPassword(secret.New("pw-of-the-test"))
+	s.post("/act", url.Values{"what": {"unblock"}, "device": {locked.ID()}})
+	s.post("/act", url.Values{"what": {"backup"}, "device": {locked.ID()}})
+	s.until(one, "✓ ok")
+	if page := s.post("/act", url.Values{"what": {"pause"}, "site": {"riga"}, "reason": {"storm"}}); !strings.Contains(page, "storm") {
+		t.Errorf("paused:\n%s", page)
+	}
+	s.post("/act", url.Values{"what": {"resume"}, "site": {"riga"}})
+	breaker, err := json.Marshal(backup.Breaker{Credential: "fleet", Refusals: []string{"riga.x"}, PausedUntil: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.put("cli", "$KV.confhaul-credentials.v1", string(breaker))
+	s.until("/", "credential fleet is paused")
+	if page := s.post("/act", url.Values{"what": {"resume-credential"}, "credential": {"fleet"}}); !strings.Contains(page, "The credential is resumed") {
+		t.Errorf("resumed:\n%s", page)
+	}
+	for _, refused := range g.admin().ACLLog(t.Context(), 100).Val() {
+		t.Errorf("redis refused %s %s of %s", refused.Context, refused.Object, refused.Username)
+	}
+	if strings.Contains(p.errOut.String(), "ermission") {
+		t.Error(p.errOut.String())
+	}
+}
