@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,11 +18,13 @@ import (
 // no more than their role's permissions.
 type production struct {
 	*guarded
-	fleet           *routersim.Fleet
-	config, archive string
-	running         map[string]*process
-	ended           []*process
-	changed         int // routers
+	fleet   *routersim.Fleet
+	config  string            // the operator's and the schedulers'
+	lacking map[string]string // of processes that have no inventory, or neither inventory nor credentials, by command
+	archive string
+	running map[string]*process
+	ended   []*process
+	changed int // routers
 }
 
 const (
@@ -36,7 +40,24 @@ func newProduction(t *testing.T) *production {
 	for _, r := range fleet.Routers() {
 		r.SetDelay(productionDelay)
 	}
-	return &production{guarded: newGuarded(t), fleet: fleet, config: config, archive: filepath.Join(t.TempDir(), "archive"), running: map[string]*process{}}
+	bare := copied(t, config, "confhaul.yaml")
+	return &production{
+		guarded: newGuarded(t), fleet: fleet, config: config, archive: filepath.Join(t.TempDir(), "archive"), running: map[string]*process{},
+		lacking: map[string]string{"worker": copied(t, config, "confhaul.yaml", "credentials.yaml"), "archiver": bare, "dashboard": bare},
+	}
+}
+
+// copied has settings on a machine of their own, with no more files than these, and returns their path.
+func copied(t *testing.T, config string, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		text := readText(t, filepath.Join(filepath.Dir(config), name))
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, filepath.Base(config))
 }
 
 // productionRoles are the processes, in the order of an upgrade, each with its user and its command.
@@ -50,7 +71,8 @@ var productionRoles = []struct{ name, user, command string }{
 }
 
 func (p *production) launch(name, user, command string) {
-	p.running[name] = p.start(user, p.config, p.archive, strings.Fields(command)...)
+	args := strings.Fields(command)
+	p.running[name] = p.start(user, cmp.Or(p.lacking[args[0]], p.config), p.archive, args...)
 }
 
 // end stops a process by SIGTERM.

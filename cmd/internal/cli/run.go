@@ -19,7 +19,9 @@ func listen(cmd *cobra.Command, to *string) {
 	cmd.Flags().StringVar(to, "listen", "", "`address` of metrics, health and dashboard (default 127.0.0.1:9470; port 0 takes a free one)")
 }
 
-// process loads what a long-running command needs, and checks the files it names as settings check does.
+// process loads what a long-running command needs, and checks the files it names as settings check does. Settings may be the same
+// on all machines: a process that has no use for the inventory or the credentials does without, so that a site's machine need
+// not have them and a mistake in them stops nobody else.
 func (e *env) process(listen string, needs ...string) (settings.Settings, *slog.Logger, error) {
 	log := telemetry.NewLogger(e.err, e.errTerminal, slog.LevelInfo)
 	s, err := e.settings()
@@ -50,6 +52,12 @@ func (e *env) process(listen string, needs ...string) (settings.Settings, *slog.
 	if slices.Contains(needs, "archive") && s.Archive.Dir == "" {
 		return s, log, usage(errors.New("the settings name no directory for the archive: add archive: {dir: DIRECTORY} (see --config)"))
 	}
+	if !slices.Contains(needs, "plan") {
+		s.Inventory = ""
+		if !slices.Contains(needs, "credentials") {
+			s.Credentials = ""
+		}
+	}
 	if _, err := app.LoadFiles(s); err != nil {
 		return s, log, usage(err)
 	}
@@ -61,7 +69,7 @@ func (e *env) schedulerCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "scheduler", Short: "Put a task into the queue for every device that is due; run two or more", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, log, err := e.process(address)
+			s, log, err := e.process(address, "plan")
 			if err != nil {
 				return err
 			}
@@ -156,7 +164,7 @@ func (e *env) upCmd() *cobra.Command {
 data directory (--data) and listen on loopback only. Other commands on this machine find it there.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, log, err := e.process(address, "inventory", "credentials", "tokens")
+			s, log, err := e.process(address, "plan", "inventory", "credentials", "tokens")
 			if err != nil {
 				return err
 			}
