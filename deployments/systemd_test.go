@@ -12,6 +12,9 @@ import (
 // units is all that systemd is to start.
 var units = []string{"confhaul.service", "confhaul-scheduler.service", "confhaul-worker@.service", "confhaul-archiver.service", "confhaul-dashboard.service"}
 
+// access are the drop-ins for logins, in the folders in which systemd looks for them.
+var access = []string{"confhaul-.service.d/access.conf", "confhaul-worker@.service.d/access.conf"}
+
 // exposureMax is what systemd's own audit may find open, of 10: services that are not hardened have 9.6.
 const exposureMax = "20" // in tenths
 
@@ -30,6 +33,9 @@ func TestUnitsAreHardened(t *testing.T) {
 		files = append(files, write(t, dir, strings.Replace(u, "@", "@riga", 1), text, 0o644))
 		write(t, dir, filepath.Base(files[len(files)-1])+".d/secrets.conf", read(t, "systemd/secrets.conf"), 0o644)
 	}
+	for _, name := range access {
+		write(t, dir, name, read(t, filepath.Join("systemd", name)), 0o644)
+	}
 	for _, f := range files {
 		if out := run(t, dir, nil, "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f); strings.TrimSpace(out) != "" {
 			t.Errorf("%s: %s", filepath.Base(f), out)
@@ -43,7 +49,8 @@ var assignment = regexp.MustCompile(`(?m)^([A-Za-z]+)=(.*)$`)
 // TestUnitsStartWhatThereIs holds the units to the program and its settings.
 func TestUnitsStartWhatThereIs(t *testing.T) {
 	t.Parallel()
-	for _, u := range append([]string{"secrets.conf"}, units...) {
+	dropIns := append([]string{"secrets.conf"}, access...)
+	for _, u := range slices.Concat(dropIns, units) {
 		values := map[string][]string{}
 		for _, m := range assignment.FindAllStringSubmatch(read(t, filepath.Join("systemd", u)), -1) {
 			values[m[1]] = append(values[m[1]], m[2])
@@ -57,7 +64,7 @@ func TestUnitsStartWhatThereIs(t *testing.T) {
 				t.Errorf("%s: %s is not loaded", u, id)
 			}
 		}
-		if u == "secrets.conf" {
+		if slices.Contains(dropIns, u) {
 			continue
 		}
 		stop, err := time.ParseDuration(values["TimeoutStopSec"][0])

@@ -28,6 +28,9 @@ for unit in deployments/systemd/*.service; do put 644 "$unit" "usr/lib/systemd/s
 put 644 deployments/systemd/confhaul.sysusers usr/lib/sysusers.d/confhaul.conf
 put 644 deployments/systemd/confhaul.tmpfiles usr/lib/tmpfiles.d/confhaul.conf
 put 644 deployments/systemd/secrets.conf usr/share/doc/confhaul/examples/secrets.conf
+for dir in confhaul-.service.d confhaul-worker@.service.d; do
+  put 644 "deployments/systemd/$dir/access.conf" "usr/share/doc/confhaul/examples/$dir/access.conf"
+done
 put 644 deployments/confhaul.yaml etc/confhaul/confhaul.yaml
 put 644 deployments/debian/copyright usr/share/doc/confhaul/copyright
 put 644 CHANGELOG.md usr/share/doc/confhaul/changelog
