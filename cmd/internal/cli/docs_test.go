@@ -141,7 +141,7 @@ func ourArgs(words []string) (args []string, ours bool) {
 	last := -1
 	for i, word := range words {
 		switch words[0] {
-		case "sudo", "docker", "podman", "watch", "timeout", "env":
+		case "sudo", "docker", "podman", "watch", "timeout", "env", "as": // as is the README's own
 			if isOurs(word) {
 				last = i
 			}
