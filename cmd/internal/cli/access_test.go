@@ -48,24 +48,29 @@ func newGuarded(t *testing.T, flags ...string) *guarded {
 	}
 	g.redis = embeddedtest.RedisWith(t, &g.files, "aclfile "+file)
 	conf := filepath.Join(t.TempDir(), "server.conf")
-	text := fmt.Sprintf("tls {cert_file: %q, key_file: %q, ca_file: %q, verify: true}\ninclude %s\n", g.files.Cert, g.files.Key, g.files.CA,
-		relative(t, filepath.Dir(conf), filepath.Join(g.dir, access.NATSFile)))
+	text := fmt.Sprintf("listen: \"127.0.0.1:-1\"\ntls {cert_file: %q, key_file: %q, ca_file: %q, verify: true}\ninclude %s\n", g.files.Cert, g.files.Key,
+		g.files.CA, relative(t, filepath.Dir(conf), filepath.Join(g.dir, access.NATSFile)))
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.server = natsiotest.StartServer(t, func(o *server.Options) {
-		store, host, port := o.StoreDir, o.Host, o.Port
+	g.startNATS(conf)
+	return g
+}
+
+// startNATS starts a server with the settings of a file, and a limit for messages so low that large texts go to the object store.
+func (g *guarded) startNATS(conf string) {
+	g.Helper()
+	g.server = natsiotest.StartServer(g.T, func(o *server.Options) {
+		store := o.StoreDir
 		parsed, err := server.ProcessConfigFile(conf)
 		if err != nil {
-			t.Fatal(err)
+			g.Fatal(err)
 		}
 		*o = *parsed
-		o.StoreDir, o.Host, o.Port, o.JetStream, o.SyncAlways, o.NoSigs, o.NoLog = store, host, port, true, true, true, true
-		o.MaxPayload = 16 << 10 // so that large texts go to the object store
+		o.StoreDir, o.JetStream, o.SyncAlways, o.NoSigs, o.NoLog, o.MaxPayload = store, true, true, true, true, 16<<10
 	})
 	g.server.Srv.SetLogger(refusalLog{w: &g.refused}, false, false)
 	g.nats = "tls://" + g.server.Address()
-	return g
 }
 
 // refusalLog is a log of NATS that keeps what the server refuses, which it reports as errors.
@@ -102,13 +107,10 @@ func (g *guarded) as(user string) map[string]string {
 	return vars
 }
 
-func (g *guarded) start(user, config, archive string, args ...string) *process {
+func (g *guarded) start(user, config string, args ...string) *process {
 	var vars []string
 	for k, v := range g.as(user) {
 		vars = append(vars, k+"="+v)
-	}
-	if archive != "" {
-		vars = append(vars, "CONFHAUL_ARCHIVE_DIR="+archive)
 	}
 	return startProcess(g.T, vars, append(args, "--config", config, "--listen", "127.0.0.1:0")...)
 }

@@ -131,11 +131,17 @@ const requirePrometheus = "CONFHAUL_REQUIRE_PROMETHEUS"
 
 func needPrometheus(t *testing.T, program string) {
 	t.Helper()
+	need(t, requirePrometheus, program)
+}
+
+// need skips the test where a program is not on PATH, and fails it there where the variable is 1.
+func need(t *testing.T, variable, program string) {
+	t.Helper()
 	if _, err := exec.LookPath(program); err == nil {
 		return
 	}
-	if os.Getenv(requirePrometheus) == "1" {
-		t.Fatalf("%s is not on PATH and %s=1 is set", program, requirePrometheus)
+	if os.Getenv(variable) == "1" {
+		t.Fatalf("%s is not on PATH and %s=1 is set", program, variable)
 	}
 	t.Skip(program + " is not on PATH")
 }

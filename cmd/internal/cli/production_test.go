@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"cmp"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -11,17 +9,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/confhaul/confhaul/pkg/access"
 	"github.com/confhaul/confhaul/pkg/routersim"
+	"github.com/confhaul/confhaul/pkg/transport"
 )
 
-// production is what the README's section of that name sets up: two sites, TLS with client certificates, and processes that have
-// no more than their role's permissions.
+// production is what the README's section of that name sets up, and how its processes do.
 type production struct {
 	*guarded
+	readme  *readme
 	fleet   *routersim.Fleet
-	config  string            // the operator's and the schedulers'
-	lacking map[string]string // of processes that have no inventory, or neither inventory nor credentials, by command
-	archive string
 	running map[string]*process
 	ended   []*process
 	changed int // routers
@@ -36,43 +35,16 @@ const (
 
 func newProduction(t *testing.T) *production {
 	t.Helper()
-	fleet, config := fleetFiles(t, routersim.Options{Devices: productionDevices, Seed: 7, Sites: []string{"riga", "oslo"}}, productionSettings)
+	fleet, config := fleetFiles(t, routersim.Options{Devices: productionDevices, Seed: 7, Sites: []string{"riga", "oslo"}}, "")
 	for _, r := range fleet.Routers() {
 		r.SetDelay(productionDelay)
 	}
-	bare := copied(t, config, "confhaul.yaml")
-	return &production{
-		guarded: newGuarded(t), fleet: fleet, config: config, archive: filepath.Join(t.TempDir(), "archive"), running: map[string]*process{},
-		lacking: map[string]string{"worker": copied(t, config, "confhaul.yaml", "credentials.yaml"), "archiver": bare, "dashboard": bare},
-	}
+	r := newReadme(t, filepath.Dir(config))
+	return &production{guarded: r.setUp(productionSettings), readme: r, fleet: fleet, running: map[string]*process{}}
 }
 
-// copied has settings on a machine of their own, with no more files than these, and returns their path.
-func copied(t *testing.T, config string, names ...string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for _, name := range names {
-		text := readText(t, filepath.Join(filepath.Dir(config), name))
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return filepath.Join(dir, filepath.Base(config))
-}
-
-// productionRoles are the processes, in the order of an upgrade, each with its user and its command.
-var productionRoles = []struct{ name, user, command string }{
-	{"archiver", "archiver", "archiver"},
-	{"worker-riga", "worker-riga", "worker --site riga"},
-	{"worker-oslo", "worker-oslo", "worker --site oslo"},
-	{"scheduler-1", "scheduler", "scheduler"},
-	{"scheduler-2", "scheduler", "scheduler"},
-	{"dashboard", "dashboard", "dashboard"},
-}
-
-func (p *production) launch(name, user, command string) {
-	args := strings.Fields(command)
-	p.running[name] = p.start(user, cmp.Or(p.lacking[args[0]], p.config), p.archive, args...)
+func (p *production) launch(r role) {
+	p.running[r.name] = p.readme.start(r)
 }
 
 // end stops a process by SIGTERM.
@@ -93,7 +65,7 @@ func (p *production) says(name, word string) {
 
 func (p *production) cli(args ...string) outcome {
 	p.Helper()
-	o := runWith(p.T, p.as("cli"), append(args, "--config", p.config, "-o", "json")...)
+	o := runHere(p.T, append(args, "--config", p.readme.config(), "-o", "json")...)
 	if o.code != 0 {
 		p.Errorf("%v: exit %d: %s %s", args, o.code, o.out, o.errOut)
 	}
@@ -121,14 +93,15 @@ func (p *production) change() {
 	p.changed++
 }
 
-// TestProduction runs a whole confhaul over TLS in which every process has no more than its role's permissions. While all
-// routers are backed up again and again each process is replaced, and a worker comes and goes: no router has two sessions at
-// once, no backup fails, every change is in the archive, and neither Redis nor NATS refuses anything.
+// TestProduction does what the README says: two sites, TLS with client certificates, and processes that have no more than their
+// role's permissions. While all routers are backed up again and again each process is replaced, and a worker comes and goes: no
+// router has two sessions at once, no backup fails, every change is in the archive, and neither Redis nor NATS refuses anything.
 func TestProduction(t *testing.T) {
 	t.Parallel()
 	p := newProduction(t)
-	for _, r := range slices.Backward(productionRoles) { // some have to wait for the streams
-		p.launch(r.name, r.user, r.command)
+	roles := p.readme.roles()
+	for _, r := range slices.Backward(roles) { // some have to wait for the streams
+		p.launch(r)
 	}
 	if s := decode[backupSummary](t, p.cli("backup", "--all", "--wait")); s.Succeeded != productionDevices {
 		t.Errorf("%+v", s)
@@ -137,31 +110,41 @@ func TestProduction(t *testing.T) {
 		p.cli(strings.Fields(args)...)
 	}
 
-	for _, r := range productionRoles {
+	for _, r := range upgradeOrder(roles) {
 		p.end(r.name)
 		p.change()
-		p.launch(r.name, r.user, r.command)
+		p.launch(r)
 		p.says(r.name, "nats reachable")
 		p.backedUp()
 	}
-	p.launch("worker", "worker-riga", "worker --site riga")
-	p.says("worker", "backup done")
-	p.end("worker")
+	riga := roles[slices.IndexFunc(roles, func(r role) bool { return r.user == "worker-riga" })]
+	riga.name = "another worker of riga"
+	p.launch(riga)
+	p.says(riga.name, "backup done")
+	p.end(riga.name)
 	p.end("worker-riga")
 	p.end("worker-oslo")
-	p.launch("worker", "worker", "worker") // of all sites
+	p.launch(role{name: "worker", user: "worker", args: riga.args[:1]}) // of all sites
 	p.change()
 	p.backedUp()
 
 	p.holds()
+	p.demandsCertificates()
+}
+
+// upgradeOrder is that of deployments/docs/upgrades.md.
+func upgradeOrder(roles []role) []role {
+	order := []string{"archiver", "worker", "scheduler", "dashboard"}
+	rank := func(r role) int { return slices.Index(order, r.args[0]) }
+	return slices.SortedStableFunc(slices.Values(roles), func(a, b role) int { return rank(a) - rank(b) })
 }
 
 // holds checks the promises against the logs of the routers, of both servers and of every process.
 func (p *production) holds() {
 	p.Helper()
-	s := &shelf{T: p.T, dir: p.archive}
+	s := &shelf{T: p.T, dir: filepath.Join(p.readme.home, "archive")}
 	eventually(p.T, "every change in the archive", func() bool { return s.versions() == productionDevices+p.changed })
-	if o := runHere(p.T, "archive", "verify", "--config", p.config, "--data", filepath.Dir(p.archive)); o.code != 0 {
+	if o := runHere(p.T, "archive", "verify", "--config", p.readme.config()); o.code != 0 {
 		p.Errorf("archive verify: exit %d: %s %s", o.code, o.out, o.errOut)
 	}
 	for _, d := range decode[[]deviceStatus](p.T, p.cli("status")) {
@@ -201,6 +184,22 @@ func (p *production) holds() {
 				p.Errorf("%v: %s", ended.cmd.Args[1:], line)
 			}
 		}
+	}
+}
+
+// demandsCertificates asks both servers over TLS without a certificate, and with the login of somebody who may do everything.
+func (p *production) demandsCertificates() {
+	p.Helper()
+	p.files = transport.TLS{CA: p.files.CA}
+	if err := p.admin().Ping(p.Context()).Err(); err == nil {
+		p.Error("redis answers without a certificate")
+	}
+	nkey, err := nats.NkeyOptionFromSeed(filepath.Join(p.dir, access.SeedFile("scheduler")))
+	if err != nil {
+		p.Fatal(err)
+	}
+	if _, err := nats.Connect(p.nats, nkey, nats.Secure(p.tls())); err == nil {
+		p.Error("nats answers without a certificate")
 	}
 }
 

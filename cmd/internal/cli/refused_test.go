@@ -152,7 +152,7 @@ func (g *guarded) intrude(t *testing.T, user string) *intruder {
 func (g *guarded) furnish(ctx context.Context) {
 	g.Helper()
 	_, config := g.emptyFleet()
-	p := g.start("scheduler", config, "", "scheduler")
+	p := g.start("scheduler", config, "scheduler")
 	scheduler := g.login("scheduler")
 	eventually(g.T, "the streams", func() bool {
 		m, err := scheduler.Request("$JS.API.STREAM.INFO.OBJ_CONFIG_LARGE", nil, refusalTimeout)
