@@ -166,18 +166,16 @@ var errNoSuchToken = errors.New("no such token")
 // try looks a token up. Those that are not there cost the sender's address, and all addresses together, one of the few that
 // each of them has; without one left nobody looks, and wait says how long until there is one.
 func (l *Login) try(r *http.Request, token secret.Text) (o owner, wait time.Duration, err error) {
-	address, now := from(r).Masked(), l.o.Now()
-	if wait := l.limiter.take(address, now); wait > 0 {
+	ok := false
+	if wait := l.limiter.try(from(r).Masked(), l.o.Now(), func() bool { o, ok = l.o.Tokens.find(sumOf(token)); return ok }); wait > 0 {
 		l.o.Count(LoginLimited)
 		return o, wait, nil
 	}
-	o, ok := l.o.Tokens.find(sumOf(token))
 	if !ok {
 		l.o.Count(LoginRefused)
 		l.o.Log.Warn("dashboard login refused", "from", from(r).Addr(), "path", r.URL.Path)
 		return o, 0, errNoSuchToken
 	}
-	l.limiter.giveBack(address, now)
 	return o, 0, nil
 }
 

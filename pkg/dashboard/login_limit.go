@@ -51,8 +51,10 @@ type limiter struct {
 	byAddress map[netip.Prefix]bucket
 }
 
-// take takes one, or says how long until there is one. An address that has none left takes none from the others.
-func (l *limiter) take(address netip.Prefix, now time.Time) (wait time.Duration) {
+// try has good look, which costs one where it says no; without one left it does not look, and says how long until there is
+// one. One looks at a time, so that many at once have no more than the rate. An address that has none left takes none from the
+// others.
+func (l *limiter) try(address netip.Prefix, now time.Time, good func() bool) (wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b, known := l.byAddress[address]
@@ -63,6 +65,9 @@ func (l *limiter) take(address netip.Prefix, now time.Time) (wait time.Duration)
 	if wait := max(addressRate.wait(b), allRate.wait(l.all)); wait > 0 {
 		return wait
 	}
+	if good() {
+		return 0
+	}
 	if !known && len(l.byAddress) >= addressesMax {
 		l.forget(now)
 	}
@@ -70,23 +75,6 @@ func (l *limiter) take(address netip.Prefix, now time.Time) (wait time.Duration)
 	l.all.left--
 	l.byAddress[address] = b
 	return 0
-}
-
-// giveBack undoes a take.
-func (l *limiter) giveBack(address netip.Prefix, now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.all.left = min(allRate.burst, l.all.left+1)
-	b, known := l.byAddress[address]
-	if !known {
-		return
-	}
-	b = addressRate.filled(b, now)
-	b.left = min(addressRate.burst, b.left+1)
-	l.byAddress[address] = b
-	if b.left == addressRate.burst {
-		delete(l.byAddress, address)
-	}
 }
 
 func (l *limiter) forget(now time.Time) {

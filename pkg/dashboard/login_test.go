@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -313,6 +314,8 @@ func TestTooManyLogins(t *testing.T) {
 	}
 }
 
+func no() bool { return false }
+
 // TestLimitOfAll guesses from ever new addresses: all of them together are bounded, and so is what is remembered of them.
 func TestLimitOfAll(t *testing.T) {
 	t.Parallel()
@@ -322,7 +325,7 @@ func TestLimitOfAll(t *testing.T) {
 	taken := 0
 	for range 100_000 {
 		address = address.Next()
-		if l.take(netip.PrefixFrom(address, 32), now) == 0 {
+		if l.try(netip.PrefixFrom(address, 32), now, no) == 0 {
 			taken++
 		}
 		now = now.Add(10 * time.Millisecond)
@@ -342,17 +345,16 @@ func TestLimiterPerAddress(t *testing.T) {
 	l := &NewLogin(LoginOptions{}).limiter
 	bad, good := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32")
 	for range 1000 {
-		l.take(bad, now)
+		l.try(bad, now, no)
 	}
-	if wait := l.take(bad, now); wait != addressRate.every {
+	if wait := l.try(bad, now, no); wait != addressRate.every {
 		t.Errorf("wait %s", wait)
 	}
-	if wait := l.take(good, now); wait != 0 || l.all.left != allRate.burst-addressRate.burst-1 {
-		t.Errorf("the other one waits %s; %v are left of all", wait, l.all.left)
+	if wait := l.try(good, now, func() bool { return true }); wait != 0 || l.all.left != allRate.burst-addressRate.burst || len(l.byAddress) != 1 {
+		t.Errorf("the other one waits %s; %v are left of all, %d addresses are remembered", wait, l.all.left, len(l.byAddress))
 	}
-	l.giveBack(good, now)
-	if _, kept := l.byAddress[good]; kept || l.all.left != allRate.burst-addressRate.burst {
-		t.Errorf("given back: kept %v, %v left of all", kept, l.all.left)
+	if wait := l.try(good, now, no); wait != 0 || l.all.left != allRate.burst-addressRate.burst-1 {
+		t.Errorf("the other one waits %s; %v are left of all", wait, l.all.left)
 	}
 }
 
@@ -387,4 +389,28 @@ func TestFollow(t *testing.T) {
 	}
 	cancel()
 	<-ended
+}
+
+// TestManyGoodAtOnce has a program ask with a good token, as often at once as it likes.
+func TestManyGoodAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	pages := h.login.Guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	var refused atomic.Int64
+	var all sync.WaitGroup
+	for range 64 {
+		all.Go(func() {
+			for range 500 {
+				w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+				r.Header = bearing(h.anna)
+				if pages.ServeHTTP(w, r); w.Code != http.StatusOK {
+					refused.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := refused.Load(); n > 0 {
+		t.Errorf("%d requests with a good token are refused", n)
+	}
 }
