@@ -24,7 +24,7 @@ const changesSince = 24 * time.Hour
 // pages builds the dashboard's pages, and gives what keeps them true until its context ends.
 func (p *Process) pages(monitor http.Handler) (handler http.Handler, follow func(context.Context) error) {
 	fleet := dashboard.NewFleet(p.Settings.Interval)
-	past := &pageHistory{settings: p.Settings, known: map[comparisonKey]dashboard.Version{}}
+	past := newPageHistory(p.Settings)
 	handler = dashboard.New(dashboard.Options{
 		Fleet: fleet, Queues: p.Queue, History: past, Operations: operations{p.Parts}, Auditor: auditor{p}, Connected: p.Conn.Connected,
 		SiteLimit: p.Settings.SiteLimit, Monitor: monitor, Log: p.Log,
@@ -70,8 +70,10 @@ func (o operations) ResumeCredential(ctx context.Context, name string) error {
 }
 
 const (
-	knownMax    = 4096 // comparisons that are remembered, a few hundred bytes each
-	pageContext = 3    // equal lines around a change
+	knownMax       = 4096             // comparisons that are remembered, a few hundred bytes each
+	pageContext    = 3                // equal lines around a change
+	comparisonsMax = 2                // made at once: of texts of 16 MB each takes some hundred MB
+	turnTimeout    = 10 * time.Second // of waiting for one
 )
 
 // comparisonKey is what a comparison is of: versions may be numbered anew, digests stay.
@@ -79,11 +81,30 @@ type comparisonKey struct{ device, digest, previous string }
 
 // pageHistory answers the dashboard from the archive, which it opens when it is first asked and there is one.
 type pageHistory struct {
-	settings settings.Settings
+	settings  settings.Settings
+	comparing chan struct{} // holds one for each comparison that is being made
 
 	mu     sync.Mutex
 	reader archive.Reader
 	known  map[comparisonKey]dashboard.Version // compared before: an open page asks every few seconds
+}
+
+func newPageHistory(s settings.Settings) *pageHistory {
+	return &pageHistory{settings: s, comparing: make(chan struct{}, comparisonsMax), known: map[comparisonKey]dashboard.Version{}}
+}
+
+var errNoTurn = fmt.Errorf("other versions are being compared, for %s by now: try again", turnTimeout)
+
+// turn waits until a comparison may begin: whoever may look must not take all of the memory.
+func (h *pageHistory) turn(ctx context.Context) (end func(), err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, turnTimeout, errNoTurn)
+	defer cancel()
+	select {
+	case h.comparing <- struct{}{}:
+		return func() { <-h.comparing }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func (h *pageHistory) open(ctx context.Context) (archive.Reader, error) {
@@ -143,6 +164,11 @@ func (h *pageHistory) version(ctx context.Context, texts *Texts, v archive.Versi
 		c.Added, c.Removed, c.Summary = known.Added, known.Removed, known.Summary
 		return c, nil
 	}
+	end, err := h.turn(ctx)
+	if err != nil {
+		return dashboard.Version{}, err
+	}
+	defer end()
 	c, err := texts.Compare(ctx, v, before)
 	if err != nil {
 		return dashboard.Version{}, err
@@ -168,6 +194,11 @@ func (h *pageHistory) Diff(ctx context.Context, id string, from, to int, secrets
 	if err != nil {
 		return dashboard.Diff{}, err
 	}
+	end, err := h.turn(ctx)
+	if err != nil {
+		return dashboard.Diff{}, err
+	}
+	defer end()
 	a, old, err := r.Normal(ctx, id, archive.Which{Number: from})
 	if err != nil {
 		return dashboard.Diff{}, err
