@@ -54,7 +54,7 @@ func newFront(t *testing.T, login bool) *front {
 	ctx, cancel := context.WithCancel(t.Context())
 	connecting, connected := context.WithTimeout(ctx, testTimeout)
 	defer connected()
-	parts, err := Connect(connecting, s)
+	parts, err := Connect(connecting, s, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}

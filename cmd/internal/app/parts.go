@@ -27,8 +27,9 @@ type Parts struct {
 	Queue    *queue.Client
 }
 
-// Connect reaches Redis and NATS or says which of them does not answer; for commands.
-func Connect(ctx context.Context, s settings.Settings) (*Parts, error) {
+// Connect reaches Redis and NATS or says which of them does not answer; for commands. refused hears, from another goroutine, what
+// NATS does not let them do: it sends no answer to that.
+func Connect(ctx context.Context, s settings.Settings, refused func(error)) (*Parts, error) {
 	q, err := queue.NewClient(redisAt(s))
 	if err != nil {
 		return nil, err
@@ -38,7 +39,13 @@ func Connect(ctx context.Context, s settings.Settings) (*Parts, error) {
 		p.Close()
 		return nil, err
 	}
-	if p.Conn, err = natsio.Connect(ctx, natsAt(s)); err != nil {
+	at := natsAt(s)
+	at.OnChange = func(up bool, err error) {
+		if up && err != nil {
+			refused(err)
+		}
+	}
+	if p.Conn, err = natsio.Connect(ctx, at); err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -59,3 +59,17 @@ func TestLeastPrivilegeActs(t *testing.T) {
 		t.Error(p.errOut.String())
 	}
 }
+
+// TestLeastPrivilegeTells: a command with another role's login says what it may not do, and not only that nobody answered.
+func TestLeastPrivilegeTells(t *testing.T) {
+	t.Parallel()
+	_, config := fleetFiles(t, routersim.Options{Devices: 1, Seed: 8, Sites: []string{"riga"}}, askedOnly)
+	g := newGuarded(t)
+	if o := runWith(t, g.as("cli"), "inventory", "apply", "--config", config); o.code != exitOK {
+		t.Fatalf("exit %d: %s", o.code, o.errOut)
+	}
+	o := runWith(t, g.as("archiver"), "site", "limit", "riga", "3", "--config", config)
+	if o.code != exitUnreachable || !contains(o.errOut, "the login of these settings may not do that:") || !contains(o.errOut, `"config.audit.riga._"`) {
+		t.Errorf("exit %d: %s", o.code, o.errOut)
+	}
+}

@@ -97,7 +97,7 @@ func (h *benchHouse) open(ctx context.Context, lines []string) (err error) {
 	}
 	s, err := settings.Load(h.config(), func(string) string { return "" })
 	if err == nil {
-		h.parts, err = app.Connect(ctx, s)
+		h.parts, err = app.Connect(ctx, s, func(error) {})
 	}
 	return err
 }

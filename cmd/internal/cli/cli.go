@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -56,7 +57,8 @@ type env struct {
 	outTerminal bool
 	errTerminal bool
 	getenv      func(string) string
-	childVars   []string // see program
+	childVars   []string              // see program
+	refused     atomic.Pointer[error] // what NATS last did not let the command do
 
 	// Flags of every command.
 	config, redis, nats, data, output string
@@ -104,6 +106,9 @@ func (e *env) execute(ctx context.Context, args []string) int {
 		for _, line := range lines(err) {
 			_, _ = fmt.Fprintln(e.err, "confhaul:", line)
 		}
+	}
+	if refused := e.refused.Load(); refused != nil && code == exitUnreachable {
+		_, _ = fmt.Fprintln(e.err, "confhaul: the login of these settings may not do that:", *refused)
 	}
 	return code
 }

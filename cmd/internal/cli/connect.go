@@ -18,7 +18,7 @@ func (e *env) connect(ctx context.Context) (*app.Parts, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	return app.Connect(ctx, s)
+	return app.Connect(ctx, s, func(err error) { e.refused.Store(&err) })
 }
 
 // connectRegistry is connect for commands that are about devices: the inventory is in the registry when it returns.

@@ -164,16 +164,16 @@ func TestTarget(t *testing.T) {
 	}
 	const usual, other, running = "redis://127.0.0.1:6379/0", "redis://192.0.2.1:6379", "redis://:t@127.0.0.1:1111/0"
 	for name, tc := range map[string]struct {
-		e    env
+		e    *env
 		want string
 	}{
-		"nothing is said":             {env{}, usual},
-		"--data":                      {env{data: data, dataGiven: true}, running},
-		"--data beside an address":    {env{data: data, dataGiven: true, redis: "192.0.2.1:6379"}, running},
-		"a file that names the data":  {env{config: file("data: " + data + "\n")}, running},
-		"a file that names a Redis":   {env{config: file("data: " + data + "\nredis: 192.0.2.1:6379\n")}, other},
-		"a file that names neither":   {env{config: file("interval: 1h\n")}, usual},
-		"a flag beside the same data": {env{config: file("data: " + data + "\n"), redis: "192.0.2.1:6379"}, other},
+		"nothing is said":             {&env{}, usual},
+		"--data":                      {&env{data: data, dataGiven: true}, running},
+		"--data beside an address":    {&env{data: data, dataGiven: true, redis: "192.0.2.1:6379"}, running},
+		"a file that names the data":  {&env{config: file("data: " + data + "\n")}, running},
+		"a file that names a Redis":   {&env{config: file("data: " + data + "\nredis: 192.0.2.1:6379\n")}, other},
+		"a file that names neither":   {&env{config: file("interval: 1h\n")}, usual},
+		"a flag beside the same data": {&env{config: file("data: " + data + "\n"), redis: "192.0.2.1:6379"}, other},
 	} {
 		tc.e.getenv = func(string) string { return "" }
 		s, err := tc.e.target()
