@@ -151,7 +151,7 @@ func TestRefusedConnections(t *testing.T) {
 	renamed := natsiotest.StartServer(t, tlsServer(t, ca.Issue(t, "renamed", transporttest.OtherName), false))
 	plain := natsiotest.StartServer(t)
 	right, wrong := writeFile(t, "", "right", 0o600), writeFile(t, "", "wrong", 0o600)
-	open := writeFile(t, "", "right", 0o640)
+	open := writeFile(t, "", "right", 0o644)
 	onlyCA := transport.TLS{CA: ca.CA}
 	alien := other.Issue(t, "client")
 	alien.CA = ca.CA
@@ -167,7 +167,7 @@ func TestRefusedConnections(t *testing.T) {
 		"wrong password":        {natsio.Options{URL: tlsURL(good, "confhaul@"), PasswordFile: wrong, TLS: client}, "NATS refuses the user"},
 		"unknown nkey":          {natsio.Options{URL: tlsURL(good, ""), NkeyFile: writeFile(t, "", seed, 0o600), TLS: client}, "NATS refuses the user"},
 		"no TLS there":          {natsio.Options{URL: tlsURL(plain, ""), TLS: onlyCA}, "the server speaks no TLS"},
-		"open file":             {natsio.Options{URL: tlsURL(good, "confhaul@"), PasswordFile: open, TLS: client}, open + " can be read by others (mode 0640): chmod 600 " + open},
+		"open file":             {natsio.Options{URL: tlsURL(good, "confhaul@"), PasswordFile: open, TLS: client}, open + ": others can use it (mode 0644): chmod 600 " + open},
 		"no seed":               {natsio.Options{URL: tlsURL(good, ""), NkeyFile: right, TLS: client}, right + " holds no seed of a user (SU...)"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -144,7 +144,7 @@ func TestRotatedFiles(t *testing.T) {
 	}{
 		{func() {}, "our client certificate has expired"},
 		{func() { ca.Issue(t, "client") }, "redis refuses the user or the password"},
-		{func() { write(t, file, "second", 0o644) }, file + " can be read by others (mode 0644): chmod 600 " + file},
+		{func() { write(t, file, "second", 0o644) }, file + ": others can use it (mode 0644): chmod 600 " + file},
 		{func() { write(t, file, "second", 0o600) }, "<nil>"},
 	} {
 		step.then()
