@@ -28,8 +28,7 @@ type Refusal struct {
 }
 
 // Gate says why a device is not to be dialled now, and nil when it is. A request passes everything but another worker's
-// session and, unless forced, a block and a login
-// with what the device refused.
+// session and, unless forced, a block and a login with what the device refused.
 func Gate(s backup.State, f Facts) *Refusal {
 	s = s.Believed(f.Now)
 	if s.Running.Live(f.Now) {
