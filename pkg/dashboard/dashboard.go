@@ -64,7 +64,7 @@ type pages struct {
 	queues *queueCache
 }
 
-// New serves the pages.
+// New serves the pages, to be put behind a Login, which keeps pages of other origins from them.
 func New(o Options) http.Handler {
 	p := &pages{Options: o, queues: &queueCache{source: o.Queues}}
 	mux := http.NewServeMux()
@@ -79,26 +79,21 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("POST /act", p.act)
 	mux.Handle("GET "+StaticPath+"{file}", serveStatic())
 	mux.HandleFunc("/", p.unknown)
-	own := headers(policy, mux)
+	own := limited(policy, mux)
 	if o.Monitor == nil {
-		return guard(own)
+		return own
 	}
-	root, monitor := http.NewServeMux(), headers(queuesPolicy, p.audited(o.Monitor))
+	root, monitor := http.NewServeMux(), limited(queuesPolicy, p.audited(o.Monitor))
 	root.Handle("/", own)
 	root.Handle(QueuesPath, monitor)
 	root.Handle(QueuesPath+"/", monitor)
-	return guard(root)
+	return root
 }
 
-// guard refuses what a page of another origin sends.
-func guard(h http.Handler) http.Handler { return http.NewCrossOriginProtection().Handler(h) }
-
-func headers(policy string, next http.Handler) http.Handler {
+// limited tells browsers what a page may load and run.
+func limited(policy string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", policy)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
+		w.Header().Set("Content-Security-Policy", policy)
 		next.ServeHTTP(w, r)
 	})
 }

@@ -79,7 +79,7 @@ func TestViewer(t *testing.T) {
 			"/act":  {"what": {"unblock"}, "device": {"edge-00007"}},
 			"/diff": {"id": {"edge-00002"}, "from": {"2"}, "to": {"3"}},
 		} {
-			if w := post(t, h, path, form, "same-origin"); w.Code != http.StatusForbidden || strings.Contains(w.Body.String(), "hunter2") {
+			if w := post(t, h, path, form); w.Code != http.StatusForbidden || strings.Contains(w.Body.String(), "hunter2") {
 				t.Errorf("%s by %q: %d", path, role, w.Code)
 			}
 		}
@@ -89,11 +89,10 @@ func TestViewer(t *testing.T) {
 	}
 }
 
-func post(t *testing.T, h http.Handler, path string, form url.Values, site string) *httptest.ResponseRecorder {
+func post(t *testing.T, h http.Handler, path string, form url.Values) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Header.Set("Sec-Fetch-Site", site)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
@@ -117,7 +116,7 @@ func TestActions(t *testing.T) {
 		{url.Values{"what": {"resume"}, "site": {"site-09"}}, "/site?name=site-09&result=resume", "resume site-09", "Pause the site", "storm"},
 		{url.Values{"what": {"resume-credential"}, "credential": {"old-fleet"}}, "/?&result=resume-credential", "resume credential old-fleet", "The credential is resumed", ""},
 	} {
-		w := post(t, h, "/act", tc.form, "same-origin")
+		w := post(t, h, "/act", tc.form)
 		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != tc.to {
 			t.Fatalf("%v: %d to %q\n%s", tc.form, w.Code, w.Header().Get("Location"), w.Body)
 		}
@@ -132,11 +131,11 @@ func TestActions(t *testing.T) {
 	for _, form := range []url.Values{
 		{}, {"what": {"format"}}, {"what": {"unblock"}, "device": {"nobody"}}, {"what": {"pause"}, "site": {"nowhere"}}, {"what": {"resume-credential"}, "credential": {"fleet"}},
 	} {
-		if w := post(t, h, "/act", form, "same-origin"); w.Code != http.StatusNotFound {
+		if w := post(t, h, "/act", form); w.Code != http.StatusNotFound {
 			t.Errorf("%v: %d", form, w.Code)
 		}
 	}
-	if w := post(t, h, "/act", url.Values{"what": {"backup"}, "device": {"edge-00007"}}, "same-origin"); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "since noon") {
+	if w := post(t, h, "/act", url.Values{"what": {"backup"}, "device": {"edge-00007"}}); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "since noon") {
 		t.Errorf("refused: %d\n%s", w.Code, w.Body)
 	}
 }
@@ -147,28 +146,22 @@ func TestActionsThatMustNotHappen(t *testing.T) {
 	l := newLab(t, 100)
 	h := l.as(RoleOperator)
 	form := url.Values{"what": {"unblock"}, "device": {"edge-00007"}}
-	if w := post(t, h, "/act", form, "cross-site"); w.Code != http.StatusForbidden {
-		t.Errorf("cross-site: %d", w.Code)
-	}
-	if w := post(t, h, "/queues/x", nil, "cross-site"); w.Code != http.StatusForbidden {
-		t.Errorf("cross-site to the queues: %d", w.Code)
-	}
 	if code, _ := get(t, h, "/act?what=unblock&device=edge-00007"); code == http.StatusSeeOther {
 		t.Error("a link acts")
 	}
 	l.refuse = errors.New("stream full")
-	if w := post(t, h, "/act", form, "same-origin"); w.Code != http.StatusServiceUnavailable {
+	if w := post(t, h, "/act", form); w.Code != http.StatusServiceUnavailable {
 		t.Errorf("not recorded: %d", w.Code)
 	}
 	secrets := url.Values{"id": {"edge-00002"}, "from": {"2"}, "to": {"3"}}
-	if w := post(t, h, "/diff", secrets, "same-origin"); w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "hunter2") {
+	if w := post(t, h, "/diff", secrets); w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "hunter2") {
 		t.Errorf("secrets not recorded: %d", w.Code)
 	}
 	if len(l.done) > 0 {
 		t.Errorf("done: %v", l.done)
 	}
 	l.refuse = nil
-	if w := post(t, h, "/diff", secrets, "same-origin"); w.Code != 200 || !strings.Contains(w.Body.String(), "hunter2") || l.audited[0].What != "show-secrets" {
+	if w := post(t, h, "/diff", secrets); w.Code != 200 || !strings.Contains(w.Body.String(), "hunter2") || l.audited[0].What != "show-secrets" {
 		t.Errorf("secrets: %d, audited %v", w.Code, l.audited)
 	}
 }

@@ -90,9 +90,7 @@ func (p *pages) write(w http.ResponseWriter, r *http.Request, status int, v view
 		http.Error(w, "this page could not be made: see the log", http.StatusInternalServerError)
 		return
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = b.WriteTo(w) // whoever asked has gone
 }
