@@ -23,6 +23,9 @@ type Rights struct {
 	Responses bool     // may answer what it is asked
 }
 
+// None says whether there are none at all: such a user has no login in NATS.
+func (r Rights) None() bool { return len(r.Publish) == 0 }
+
 // Options are what the users are made for.
 type Options struct {
 	Sites   []string // a worker for each
@@ -37,6 +40,7 @@ func Users(o Options) []User {
 		{"archiver", archiverRedis, archiver()},
 		{"dashboard", dashboardRedis(o.Actions), dashboard(o.Actions)},
 		{"cli", cliRedis, cli()},
+		{"scaler", scalerRedis, Rights{}},
 	}
 	sites := slices.Clone(o.Sites)
 	slices.Sort(sites)
@@ -68,7 +72,10 @@ func rules(parts ...[]string) []string { return slices.Concat(parts...) }
 var (
 	schedulerRedis = rules(allQueues, []string{"~confhaul:{*"}, servers, probe, statuses, connection, values, several)
 	archiverRedis  = rules(probe, connection, []string{"+set"})
-	cliRedis       = rules(allQueues, []string{"%R~confhaul:{*"}, servers, probe, statuses, connection, values)
+	// KEDA's: its script asks how long a queue is (github.com/kedacore/keda v2 pkg/scalers/redis_scaler.go). Redis wants a key
+	// that may be written for any script; no command that writes is there.
+	scalerRedis    = []string{"~asynq:{*}:pending", "+ping", "+select", "+eval", "+type", "+llen"}
+	cliRedis    = rules(allQueues, []string{"%R~confhaul:{*"}, servers, probe, statuses, connection, values)
 )
 
 // workerRedis has a worker write that it lives. Redis lets no script write a key that it may not read; but nobody finds the

@@ -39,6 +39,9 @@ func Write(dir string, users []User, inbox func(publicKey string) string) error 
 			return err
 		}
 		l.Passwords[u.Name] = password
+		if u.NATS.None() {
+			continue
+		}
 		path := filepath.Join(dir, SeedFile(u.Name))
 		seed, err := keep(path, newSeed)
 		if err != nil {

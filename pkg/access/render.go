@@ -47,6 +47,9 @@ func NATS(users []User, l Logins, inbox func(publicKey string) string) string {
 	exports := map[string][]string{} // accounts, by subject
 	next := map[string]bool{}
 	for _, u := range users {
+		if u.NATS.None() {
+			continue
+		}
 		if u.NATS.Apart {
 			for _, subject := range slices.Concat(u.NATS.Publish, u.NATS.Next) {
 				exports[subject] = append(exports[subject], apart(u))

@@ -46,6 +46,8 @@ func TestRefusedInRedis(t *testing.T) {
 		{"a worker moves another site's task to its own queue", "worker-riga", []any{"RPOPLPUSH", "asynq:{oslo}:pending", "asynq:{riga}:pending"}, []any{"LLEN", "asynq:{riga}:pending"}},
 		{"a worker writes another site's limit", "worker-riga", []any{"SET", "confhaul:{oslo}:limit", "-1"}, []any{"GET", "confhaul:{riga}:limit"}},
 		{"a worker writes its own limit", "worker-riga", []any{"SET", "confhaul:{riga}:limit", "-1"}, []any{"SET", "confhaul:{riga}:started", "1"}},
+		{"a scaler reads a task", "scaler", []any{"HGETALL", "asynq:{riga}:t:backup:r1"}, []any{"EVAL", `return redis.call("type", KEYS[1]).ok .. redis.call("llen", KEYS[1])`, 1, "asynq:{riga}:pending"}},
+		{"a scaler takes a task", "scaler", pop("oslo"), []any{"LLEN", "asynq:{oslo}:pending"}},
 		{"a worker of all sites writes a limit", "worker", []any{"SET", "confhaul:{riga}:limit", "-1"}, []any{"GET", "confhaul:{oslo}:limit"}},
 		{"a worker lists the workers of all sites", "worker-riga", []any{"ZRANGE", "asynq:servers", 0, -1}, []any{"ZADD", "asynq:servers", 1, "asynq:servers:{y}"}},
 		{"a worker says which devices are online", "worker-riga", []any{"SET", "device:r1:status", "offline"}, []any{"EXISTS", "device:r1:status"}},

@@ -19,7 +19,7 @@ func (e *env) settingsACLCmd() *cobra.Command {
 		Use: "acl", Short: "Make users for Redis and NATS that may do what their role needs, and no more",
 		Long: `Write into a directory an ACL file for Redis (redis.acl), accounts for NATS (nats.conf), and for each user a password and the seed
 of an nkey in files of their own. The files of the two servers hold no secret. There is a user for each role (scheduler, worker
-for all sites, archiver, dashboard, cli) and a worker-SITE for each site of the inventory and of --site. Secrets that are there
+for all sites, archiver, dashboard, cli, and scaler for KEDA, in Redis alone) and a worker-SITE for each site of the inventory and of --site. Secrets that are there
 stay as they are; give the sites that the inventory does not name each time.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
@@ -59,12 +59,14 @@ func (e *env) runSettingsACL(dir string, o access.Options) error {
 		return fmt.Errorf("write %s: %w", dir, err)
 	}
 	for _, u := range users {
-		prefix := ""
-		if u.NATS.Apart {
-			prefix = ", nats_api_prefix: " + access.APIPrefix
+		nats := ""
+		if !u.NATS.None() {
+			nats = ", nats_nkey_file: " + access.SeedFile(u.Name)
 		}
-		if _, err := fmt.Fprintf(e.out, "%s: redis user %s, redis_password_file: %s, nats_nkey_file: %s%s\n", u.Name, u.Name,
-			access.PasswordFile(u.Name), access.SeedFile(u.Name), prefix); err != nil {
+		if u.NATS.Apart {
+			nats += ", nats_api_prefix: " + access.APIPrefix
+		}
+		if _, err := fmt.Fprintf(e.out, "%s: redis user %s, redis_password_file: %s%s\n", u.Name, u.Name, access.PasswordFile(u.Name), nats); err != nil {
 			return err
 		}
 	}
