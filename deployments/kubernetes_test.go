@@ -138,7 +138,7 @@ func podProblems(t *testing.T, p corev1.PodSpec) []string {
 		check(!secret || c.Name == "worker", "has the workers' credentials")
 	}
 	for _, e := range c.Env {
-		check(slices.Contains(variables(t), e.Name) || e.Name == "SITE", e.Name+" is no setting")
+		check(slices.Contains(variables(t), e.Name) || slices.Contains([]string{"SITE", "REDIS"}, e.Name), e.Name+" is no setting")
 		if path, ok := strings.CutPrefix(e.Value, "/"); ok {
 			mounted := slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return strings.HasPrefix("/"+path, m.MountPath+"/") })
 			check(mounted, e.Name+" names a file that is not mounted")

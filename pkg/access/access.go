@@ -74,7 +74,7 @@ var (
 	archiverRedis  = rules(probe, connection, []string{"+set"})
 	// KEDA's: its script asks how long a queue is (github.com/kedacore/keda v2 pkg/scalers/redis_scaler.go). Redis wants a key
 	// that may be written for any script; no command that writes is there.
-	scalerRedis    = []string{"~asynq:{*}:pending", "+ping", "+select", "+eval", "+type", "+llen"}
+	scalerRedis = []string{"~asynq:{*}:pending", "+ping", "+select", "+eval", "+type", "+llen"}
 	cliRedis    = rules(allQueues, []string{"%R~confhaul:{*"}, servers, probe, statuses, connection, values)
 )
 
