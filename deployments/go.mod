@@ -4,7 +4,8 @@ go 1.26.8
 
 require (
 	github.com/compose-spec/compose-go/v2 v2.16.2
-	github.com/kedacore/keda/v2 v2.21.0
+	github.com/grafana/grafana-foundation-sdk/go v0.0.22
+	github.com/kedacore/keda/v2 v2.21.0 // its definitions, which no package imports: go mod tidy takes it out
 	github.com/moby/buildkit v0.34.2
 	k8s.io/api v0.36.4
 	k8s.io/apimachinery v0.36.4
