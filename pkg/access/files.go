@@ -20,6 +20,11 @@ const (
 	NATSFile  = "nats.conf"
 )
 
+const (
+	secretMode = 0o600
+	serverMode = 0o644 // Redis and NATS run as users of their own, and these files hold no secret
+)
+
 // PasswordFile is the file with a user's password in Redis, in the directory of Write.
 func PasswordFile(name string) string { return "redis-" + name + ".password" }
 
@@ -52,8 +57,8 @@ func Write(dir string, users []User, inbox func(publicKey string) string) error 
 		}
 	}
 	return errors.Join(
-		replace(filepath.Join(dir, RedisFile), Redis(users, l)),
-		replace(filepath.Join(dir, NATSFile), NATS(users, l, inbox)))
+		replace(filepath.Join(dir, RedisFile), Redis(users, l), serverMode),
+		replace(filepath.Join(dir, NATSFile), NATS(users, l, inbox), serverMode))
 }
 
 // keep reads a secret, and makes it where there is none.
@@ -63,19 +68,19 @@ func keep(path string, create func() (string, error)) (secret.Text, error) {
 	}
 	text, err := create()
 	if err == nil {
-		err = replace(path, text+"\n")
+		err = replace(path, text+"\n", secretMode)
 	}
 	return secret.New(text), err
 }
 
 // replace writes a file whole or not at all.
-func replace(path, text string) error {
+func replace(path, text string, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // with mode 0600
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(text)
-	err = errors.Join(err, f.Sync(), f.Close())
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}

@@ -18,7 +18,7 @@ func (e *env) settingsACLCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "acl", Short: "Make users for Redis and NATS that may do what their role needs, and no more",
 		Long: `Write into a directory an ACL file for Redis (redis.acl), accounts for NATS (nats.conf), and for each user a password and the seed
-of an nkey in files of their own. The files of the two servers hold no secret. There is a user for each role (scheduler, worker
+of an nkey in files of their own. The files of the two servers hold no secret, and all may read them. There is a user for each role (scheduler, worker
 for all sites, archiver, dashboard, cli, and scaler for KEDA, in Redis alone) and a worker-SITE for each site of the inventory and of --site. Secrets that are there
 stay as they are; give the sites that the inventory does not name each time.`,
 		Args: args(cobra.NoArgs),
