@@ -1,6 +1,7 @@
 package deployments
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -24,7 +25,7 @@ func project(t *testing.T, files ...string) *types.Project {
 	for _, f := range files {
 		details.ConfigFiles = append(details.ConfigFiles, types.ConfigFile{Filename: filepath.Join(dir, f)})
 	}
-	p, err := loader.LoadWithContext(t.Context(), details, func(o *loader.Options) { o.SetProjectName("confhaul", true) })
+	p, err := loader.LoadWithContext(t.Context(), details, loader.WithProfiles([]string{"*"}), func(o *loader.Options) { o.SetProjectName("confhaul", true) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +43,8 @@ func TestComposeIsHardened(t *testing.T) {
 	}
 }
 
-// once are services that do one thing at the start and end.
-var once = []string{"nats-owner"}
+// once are services that do one thing and end.
+var once = []string{"access", "nats-owner", "cli"}
 
 var pinned = regexp.MustCompile(`^[a-z.]+/[a-z/]+:v?\d+\.\d+\.\d+(-alpine)?$`)
 
@@ -64,7 +65,14 @@ func composeProblems(t *testing.T, s types.ServiceConfig) []string {
 	check(!s.Privileged && s.Pid == "" && s.Ipc == "" && s.NetworkMode != "host", "shares the machine's name spaces")
 	check(s.MemLimit > 0 && s.CPUS > 0, "has no limits")
 	check(s.ContainerName == "", "has a fixed name and cannot be scaled")
+	if ours && s.Name != "sim" {
+		for variable := range s.Environment {
+			check(slices.Contains(variables(t), variable), variable+" is no setting")
+		}
+		confhaul(t, append(slices.Clone(s.Command), "--help")...)
+	}
 	if slices.Contains(once, s.Name) {
+		check(s.Restart == types.RestartPolicyNo, "is started again")
 		return out
 	}
 	check(s.Restart == types.RestartPolicyUnlessStopped, "is not started again")
@@ -76,10 +84,6 @@ func composeProblems(t *testing.T, s types.ServiceConfig) []string {
 	}
 	if ours && s.Name != "sim" {
 		check(s.StopGracePeriod != nil && time.Duration(*s.StopGracePeriod) > grace(t), "is killed within confhaul's grace")
-		for variable := range s.Environment {
-			check(slices.Contains(variables(t), variable), variable+" is no setting")
-		}
-		confhaul(t, append(slices.Clone(s.Command), "--help")...)
 	}
 	return out
 }
@@ -134,8 +138,51 @@ func TestComposeScrapesEverything(t *testing.T) {
 	write(t, dir, "alerts.yml", read(t, "prometheus/alerts.yml"), 0o644)
 	run(t, dir, nil, "promtool", "check", "config", path)
 	for name, s := range project(t, "compose.yaml").Services {
-		if strings.HasPrefix(s.Image, "confhaul:") && !strings.Contains(read(t, path), name) {
+		if strings.HasPrefix(s.Image, "confhaul:") && !slices.Contains(once, name) && !strings.Contains(read(t, path), name) {
 			t.Errorf("%s is not scraped", name)
+		}
+	}
+}
+
+// TestComposeLoginsAreTheRolesOwn holds that each role has the two files of the user it logs in as, and no other's; that they work
+// is tested beside the commands (TestComposeServicesAreLetIn).
+func TestComposeLoginsAreTheRolesOwn(t *testing.T) {
+	t.Parallel()
+	for _, files := range [][]string{{"compose.yaml"}, {"compose.yaml", "compose.sim.yaml"}} {
+		p := project(t, files...)
+		for name, s := range p.Services {
+			mounted := map[string]string{}
+			for _, v := range s.Volumes {
+				if v.Source != "access" || name == "access" {
+					continue
+				}
+				if v.Volume == nil || v.Volume.Subpath == "" || !v.ReadOnly {
+					t.Errorf("%v: %s has the files of all, or may write", files, name)
+					continue
+				}
+				mounted[v.Target] = v.Volume.Subpath
+			}
+			want := map[string]string{}
+			switch {
+			case name == "redis":
+				want = map[string]string{"/etc/redis.acl": "redis.acl"}
+			case name == "nats":
+				want = map[string]string{"/etc/nats/users.conf": "nats.conf"}
+			case s.Environment["CONFHAUL_REDIS"] != nil:
+				if user := "redis://" + name + "@redis:6379"; *s.Environment["CONFHAUL_REDIS"] != user {
+					t.Errorf("%v: %s logs in at %s", files, name, *s.Environment["CONFHAUL_REDIS"])
+				}
+				want[*s.Environment["CONFHAUL_REDIS_PASSWORD_FILE"]] = "redis-" + name + ".password"
+				want[*s.Environment["CONFHAUL_NATS_NKEY_FILE"]] = "nats-" + name + ".nk"
+			}
+			if !maps.Equal(mounted, want) {
+				t.Errorf("%v: %s has %v, want %v", files, name, mounted, want)
+			}
+		}
+		for _, name := range []string{"redis", "nats"} {
+			if d := p.Services[name].DependsOn["access"]; d.Condition != types.ServiceConditionCompletedSuccessfully || !d.Restart {
+				t.Errorf("%v: %s does not wait for the logins, or keeps old ones: %+v", files, name, d)
+			}
 		}
 	}
 }
