@@ -59,7 +59,10 @@ func TestKubernetesLoginsAreMade(t *testing.T) {
 		for _, e := range pod.Spec.Containers[0].Env {
 			value := e.Value
 			if from := e.ValueFrom; from != nil {
-				value = r.servers(t)[from.ConfigMapKeyRef.Key]
+				if r.configMaps[from.ConfigMapKeyRef.Name] == nil {
+					t.Fatalf("%s: there is no ConfigMap %s", name, from.ConfigMapKeyRef.Name)
+				}
+				value = r.configMaps[from.ConfigMapKeyRef.Name].Data[from.ConfigMapKeyRef.Key]
 			}
 			for known, v := range vars {
 				value = strings.ReplaceAll(value, "$("+known+")", v)
