@@ -59,7 +59,7 @@ var (
 	values = []string{"+@string", "+@list", "+@hash", "+@set", "+@sortedset", "+del", "+exists", "+expire", "+expireat", "+eval", "+evalsha", "-@dangerous", "-@blocking"}
 	reads  = []string{
 		"+eval", "+evalsha", "+info", "+get", "+exists", "+llen", "+lrange", "+lindex", "+hget", "+hmget", "+hexists", "+hvals", "+zcard", "+zcount", "+zscore",
-		"+zrange", "+zrangebyscore", "+zrevrange", "+smembers", "+sismember", "+scard", "+memory|usage", "+zremrangebyscore",
+		"+zrange", "+zrangebyscore", "+zrevrange", "+smembers", "+sismember", "+scard", "+memory|usage",
 	}
 	servers   = []string{"~asynq:servers", "~asynq:workers", "%R~asynq:servers:{*", "%R~asynq:workers:{*"} // read by pruning
 	several   = []string{"+multi", "+exec"}
@@ -87,11 +87,14 @@ func workerRedis(queue string) []string {
 	return rules([]string{own, limit, started}, live, []string{"&asynq:cancel", "+subscribe", "+unsubscribe"}, probe, statuses, connection, values)
 }
 
+// dashboardRedis has no command that writes but for the probe and for the lists of live workers, which whoever reads them prunes.
+// Redis runs no script on a key that the user may not write.
 func dashboardRedis(actions bool) []string {
 	if actions {
 		return cliRedis
 	}
-	return rules([]string{"%R~asynq:{*", "%R~asynq:queues", "%R~confhaul:{*"}, servers, probe, statuses, connection, reads, []string{"+set"})
+	return rules(allQueues, []string{"%R~confhaul:{*"}, servers, statuses, connection, reads,
+		[]string{"(~confhaul:probe +set)", "(~asynq:servers ~asynq:workers +zremrangebyscore)"})
 }
 
 // What NATS knows of us (pkg/state, pkg/stream).

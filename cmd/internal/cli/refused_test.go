@@ -63,6 +63,7 @@ func TestRefusedInRedis(t *testing.T) {
 		{"an archiver reads a task", "archiver", []any{"HGETALL", "asynq:{riga}:t:backup:r1"}, []any{"SET", "confhaul:probe", 1}},
 		{"an archiver takes a task", "archiver", pop("oslo"), []any{"TIME"}},
 		{"a dashboard takes a task", "dashboard", pop("oslo"), []any{"LRANGE", "asynq:{oslo}:pending", 0, -1}},
+		{"a dashboard writes a task in a script", "dashboard", []any{"EVAL", `return redis.call("HSET", KEYS[1], "a", "b")`, 1, "asynq:{oslo}:t:backup:r1"}, []any{"HGET", "asynq:{oslo}:t:backup:r1", "state"}},
 		{"a dashboard pauses a queue", "dashboard", []any{"SET", "asynq:{oslo}:paused", 1}, []any{"SMEMBERS", "asynq:queues"}},
 		{"a command writes a limit", "cli", []any{"SET", "confhaul:{oslo}:limit", "-1"}, []any{"GET", "confhaul:{oslo}:limit"}},
 		{"a command changes redis", "cli", []any{"CONFIG", "GET", "*"}, []any{"HGETALL", "asynq:{oslo}:t:backup:r1"}},
