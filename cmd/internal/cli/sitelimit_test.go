@@ -187,7 +187,9 @@ func TestDarkSite(t *testing.T) {
 		}
 		return siteLine{}
 	}
-	eventually(t, "the registry", func() bool { return runHere(t, append([]string{"inventory", "list", "--site", "sound"}, at...)...).code == exitOK })
+	eventually(t, "the registry", func() bool {
+		return runHere(t, append([]string{"inventory", "list", "--site", "sound"}, at...)...).code == exitOK
+	})
 	alone := measure("alone")
 	if o := runHere(t, append([]string{"backup", "--site", "dark"}, at...)...); o.code != exitOK {
 		t.Fatalf("exit %d: %s", o.code, o.errOut)
