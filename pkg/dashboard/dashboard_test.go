@@ -37,6 +37,7 @@ func TestPages(t *testing.T) {
 		"/device?id=edge-00002&result=drop+tables":  {200, []string{"edge-00002"}},
 		"/diff?id=edge-00002&from=2&to=3":           {200, []string{"password=(hidden)", "&lt;b&gt;old", `class="added"`, `class="removed"`, "Show the secrets"}},
 		"/diff?id=edge-00002&from=2&to=300":         {404, []string{"no such version"}},
+		"/diff?id=edge-00002&from=200&to=3":         {503, []string{"try again"}},
 		"/diff?id=edge-00002&from=x&to=3":           {400, nil},
 		"/changes":                                  {200, []string{"edge-00029", "/diff?id=edge-00029&amp;from=2&amp;to=3"}},
 		"/other":                                    {404, []string{"there is no such page"}},

@@ -213,6 +213,9 @@ func (l *lab) Diff(_ context.Context, id string, from, to int, secrets bool) (Di
 	if to > 100 {
 		return Diff{}, errors.New("no such version")
 	}
+	if from > 100 {
+		return Diff{}, fault.New(fault.Infrastructure, "compare", "try again")
+	}
 	hidden := "(hidden)"
 	if secrets {
 		hidden = "hunter2"

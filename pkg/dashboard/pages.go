@@ -190,7 +190,11 @@ func (p *pages) diff(w http.ResponseWriter, r *http.Request) {
 	}
 	d, err := p.History.Diff(r.Context(), id, from, to, secrets)
 	if err != nil {
-		p.fail(w, r, http.StatusNotFound, err)
+		status := http.StatusNotFound
+		if fault.KindOf(err) == fault.Infrastructure { // it may be there, and is not to be had now
+			status = http.StatusServiceUnavailable
+		}
+		p.fail(w, r, status, err)
 		return
 	}
 	lines, left := diffLines(d.Text)

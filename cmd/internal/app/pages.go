@@ -14,6 +14,7 @@ import (
 	"github.com/confhaul/confhaul/pkg/backup"
 	"github.com/confhaul/confhaul/pkg/dashboard"
 	"github.com/confhaul/confhaul/pkg/device"
+	"github.com/confhaul/confhaul/pkg/fault"
 	"github.com/confhaul/confhaul/pkg/routeros"
 	"github.com/confhaul/confhaul/pkg/settings"
 )
@@ -93,7 +94,7 @@ func newPageHistory(s settings.Settings) *pageHistory {
 	return &pageHistory{settings: s, comparing: make(chan struct{}, comparisonsMax), known: map[comparisonKey]dashboard.Version{}}
 }
 
-var errNoTurn = fmt.Errorf("other versions are being compared, for %s by now: try again", turnTimeout)
+var errNoTurn = fault.New(fault.Infrastructure, "compare", "other versions are being compared, for %s by now: try again", turnTimeout)
 
 // turn waits until a comparison may begin: whoever may look must not take all of the memory.
 func (h *pageHistory) turn(ctx context.Context) (end func(), err error) {
